@@ -1,0 +1,128 @@
+//! The schema of Shepherd: one module per step, plain PostgreSQL (15 or newer), each with its way back.
+//!
+//! Only DDL and what it needs to be repeatable lives here; queries belong to `shepherd-postgres`. Every constraint
+//! and every guarding trigger carries a name (`uq_`, `fk_`, `ck_`, `trg_`), because the application tells errors
+//! apart by it. Triggers raise SQLSTATE [`GUARD_SQLSTATE`] with their own name in the place of the constraint's.
+//!
+//! A step that has been released is never edited; a change is a new step.
+
+mod error;
+mod lock;
+mod m20261121_000001_platform;
+mod m20261121_000002_identity;
+mod m20261121_000003_inventory;
+mod m20261121_000004_catalogue;
+mod m20261121_000005_governance;
+mod m20261121_000006_notifications_audit;
+mod m20261121_000007_tuning;
+
+use graphile_worker::WorkerUtils;
+use sea_orm::sea_query::{Alias, IntoIden};
+use sea_orm::{DatabaseConnection, DbBackend, DynIden};
+use sea_orm_migration::{Migration, MigrationStatus, MigrationTrait, MigratorTrait};
+
+pub use crate::error::MigrationError;
+use crate::lock::MigrationLock;
+
+/// The PostgreSQL schema of the job queue. Its tables belong to the queue library.
+pub const QUEUE_SCHEMA: &str = "graphile_worker";
+
+/// SQLSTATE of the triggers that keep append-only and immutable data as it is.
+pub const GUARD_SQLSTATE: &str = "SH001";
+
+/// The steps of the schema, oldest first.
+#[derive(Debug, Clone, Copy)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261121_000001_platform::Migration),
+            Box::new(m20261121_000002_identity::Migration),
+            Box::new(m20261121_000003_inventory::Migration),
+            Box::new(m20261121_000004_catalogue::Migration),
+            Box::new(m20261121_000005_governance::Migration),
+            Box::new(m20261121_000006_notifications_audit::Migration),
+            Box::new(m20261121_000007_tuning::Migration),
+        ]
+    }
+
+    fn migration_table_name() -> DynIden {
+        Alias::new("shepherd_migrations").into_iden()
+    }
+}
+
+/// Brings the queue's schema and then ours up to date. Replicas that start together take turns: the first one
+/// migrates, the others wait for it and then find nothing left to do.
+///
+/// # Errors
+/// [`MigrationError`]; a step that fails leaves no trace, the steps before it stay applied.
+pub async fn up(db: &DatabaseConnection) -> Result<(), MigrationError> {
+    let lock = MigrationLock::acquire(db).await?;
+    let outcome = up_locked(db).await;
+    let released = lock.release().await;
+    outcome.and(released)
+}
+
+async fn up_locked(db: &DatabaseConnection) -> Result<(), MigrationError> {
+    // The queue comes first, since the tuning step sets storage parameters on its tables.
+    WorkerUtils::new(db.get_postgres_connection_pool(), QUEUE_SCHEMA)
+        .migrate()
+        .await
+        .map_err(|error| MigrationError::Queue(Box::new(error)))?;
+    Migrator::up(db, None).await?;
+    Ok(())
+}
+
+/// Takes back the last `steps` steps, all of them when `None`, and the data in them. The queue's schema stays: its
+/// library knows no way back.
+///
+/// # Errors
+/// [`MigrationError`]; a step that fails to go back stays applied.
+pub async fn down(db: &DatabaseConnection, steps: Option<u32>) -> Result<(), MigrationError> {
+    let lock = MigrationLock::acquire(db).await?;
+    let outcome = Migrator::down(db, steps).await;
+    let released = lock.release().await;
+    outcome.map_err(MigrationError::from).and(released)
+}
+
+/// Every step, oldest first, with whether it is applied. Reads only.
+///
+/// # Errors
+/// [`MigrationError::Database`], also when the database has steps that this program does not know, because it was
+/// migrated by a newer one.
+pub async fn status(db: &DatabaseConnection) -> Result<Vec<(String, bool)>, MigrationError> {
+    require_postgres(db)?;
+    let steps = Migrator::get_migration_with_status_read_only(db).await?;
+    Ok(steps.iter().map(named_status).collect())
+}
+
+/// The names of the steps that [`up`] would apply, oldest first. Reads only, so that a server may ask before it is
+/// allowed to write; a database that was never migrated answers with every step.
+///
+/// # Errors
+/// As for [`status`].
+pub async fn pending(db: &DatabaseConnection) -> Result<Vec<String>, MigrationError> {
+    let steps = status(db).await?;
+    Ok(steps
+        .into_iter()
+        .filter(|(_, applied)| !applied)
+        .map(|(name, _)| name)
+        .collect())
+}
+
+fn named_status(step: &Migration) -> (String, bool) {
+    (
+        step.name().to_owned(),
+        step.status() == MigrationStatus::Applied,
+    )
+}
+
+/// sea-orm panics when asked for a pool that is not PostgreSQL's; this makes it an error.
+fn require_postgres(db: &DatabaseConnection) -> Result<(), MigrationError> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        Ok(())
+    } else {
+        Err(MigrationError::NotPostgres)
+    }
+}

@@ -1,0 +1,104 @@
+-- At least one row in every table of the schema, ids chosen so that tests can name them.
+INSERT INTO system_secrets (key_name, key_value, source) VALUES ('SESSION_SECRET', 'c2VjcmV0', 'db_generated');
+INSERT INTO encryption_keys (key_id, source, sealed_material) VALUES ('0a1b2c3d', 'sealed', '\x01');
+INSERT INTO leader_leases (name, holder, generation, expires_at) VALUES ('health', 'replica-1', 2, now());
+INSERT INTO heartbeats (kind, instance) VALUES ('worker', 'replica-1');
+
+INSERT INTO roles (id, key, name, permissions, built_in)
+VALUES ('00000000-0000-7000-8000-000000000001', 'role-viewer', 'Viewer', '{system:read,vm:read}', true);
+INSERT INTO auth_providers (id, name, auth_type, config, secrets, default_role_id, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000002', 'corporate', 'oidc', '{}', '\x01',
+    '00000000-0000-7000-8000-000000000001', 'system:test'
+);
+INSERT INTO users (id, username, email, password_hash, created_by)
+VALUES ('00000000-0000-7000-8000-000000000003', 'Ada', 'ada@example.org', '$argon2id$', 'system:test');
+INSERT INTO user_sessions (id, user_id, issued_at, expires_at, last_seen_at, ip, auth_method)
+VALUES (
+    '00000000-0000-7000-8000-000000000004', '00000000-0000-7000-8000-000000000003', now(), now(), now(),
+    '192.0.2.1', 'password'
+);
+INSERT INTO login_attempts (id, subject_kind, subject, succeeded)
+VALUES ('00000000-0000-7000-8000-000000000005', 'ip', '192.0.2.1', true);
+INSERT INTO role_bindings (id, user_id, role_id, source, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000006', '00000000-0000-7000-8000-000000000003',
+    '00000000-0000-7000-8000-000000000001', 'manual', 'system:test'
+);
+
+INSERT INTO namespace_registry (id, name, environment, created_by)
+VALUES ('00000000-0000-7000-8000-000000000010', 'dev', 'test', 'system:test');
+INSERT INTO clusters (id, name, api_server_url, encrypted_kubeconfig, encryption_key_id, created_by)
+VALUES ('00000000-0000-7000-8000-000000000011', 'c1', 'https://c1.example.org', '\x01', '0a1b2c3d', 'system:test');
+INSERT INTO systems (id, name, created_by) VALUES ('00000000-0000-7000-8000-000000000012', 'shop', 'system:test');
+INSERT INTO services (id, system_id, name, next_instance_index, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000013', '00000000-0000-7000-8000-000000000012', 'redis', 2, 'system:test'
+);
+INSERT INTO vms (id, service_id, name, instance_index, instance, namespace, cluster_id, hostname, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000014', '00000000-0000-7000-8000-000000000013', 'dev-shop-redis-01', 1, '01',
+    'dev', '00000000-0000-7000-8000-000000000011', 'dev-shop-redis-01', '00000000-0000-7000-8000-000000000003'
+);
+INSERT INTO vm_revisions (id, vm_id, vm_name, revision, spec_snapshot, spec_sha256, changed_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000015', '00000000-0000-7000-8000-000000000014', 'dev-shop-redis-01', 1, '\x01',
+    'abc', '00000000-0000-7000-8000-000000000003'
+);
+INSERT INTO resource_role_bindings (id, user_id, resource_type, resource_id, role, granted_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000007', '00000000-0000-7000-8000-000000000003', 'system',
+    '00000000-0000-7000-8000-000000000012', 'owner', 'system:test'
+);
+
+INSERT INTO templates (id, name, version, spec, content_sha256)
+VALUES ('00000000-0000-7000-8000-000000000020', 'ubuntu', 1, '{}', 'abc');
+INSERT INTO instance_sizes (id, name, cpu_cores, memory_mb, cpu_request, derived_sha256, created_by)
+VALUES ('00000000-0000-7000-8000-000000000021', 'small', 2, 4096, 1, 'stamp-1', 'system:test');
+
+INSERT INTO domain_events (id, event_type, aggregate_type, aggregate_id, payload, status, environment, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000030', 'VM_CREATION_REQUESTED', 'service',
+    '00000000-0000-7000-8000-000000000013', '{"schema": 1}', 'PENDING', 'test',
+    '00000000-0000-7000-8000-000000000003'
+);
+INSERT INTO approval_tickets (
+    id, event_id, request_type, status, environment, requester_id, service_id, template_id, instance_size_id,
+    namespace, context_snapshot
+)
+VALUES (
+    '00000000-0000-7000-8000-000000000031', '00000000-0000-7000-8000-000000000030', 'CREATE_VM', 'PENDING_APPROVAL',
+    'test', '00000000-0000-7000-8000-000000000003', '00000000-0000-7000-8000-000000000013',
+    '00000000-0000-7000-8000-000000000020', '00000000-0000-7000-8000-000000000021', 'dev', '{}'
+);
+INSERT INTO ticket_transitions (id, ticket_id, seq, from_status, to_status, actor_id, actor_kind)
+VALUES
+    (
+        '00000000-0000-7000-8000-000000000032', '00000000-0000-7000-8000-000000000031', 1, NULL, 'SUBMITTED',
+        '00000000-0000-7000-8000-000000000003', 'USER'
+    ),
+    (
+        '00000000-0000-7000-8000-000000000033', '00000000-0000-7000-8000-000000000031', 2, 'SUBMITTED',
+        'PENDING_APPROVAL', 'system:policy', 'SYSTEM'
+    );
+INSERT INTO confirmation_failures (id, user_id)
+VALUES ('00000000-0000-7000-8000-000000000034', '00000000-0000-7000-8000-000000000003');
+INSERT INTO idempotency_keys (user_id, key, method, path, request_hash, expires_at)
+VALUES ('00000000-0000-7000-8000-000000000003', 'k1', 'POST', '/api/v1/vms', 'abc', now());
+
+INSERT INTO notifications (id, user_id, type, severity, title, message)
+VALUES (
+    '00000000-0000-7000-8000-000000000040', '00000000-0000-7000-8000-000000000003', 'APPROVAL_PENDING', 'info',
+    'A title', 'A message'
+);
+INSERT INTO audit_legal_holds (id, name, filter, created_by)
+VALUES ('00000000-0000-7000-8000-000000000041', 'case 1', '{"action": "vm.create"}', 'system:test');
+INSERT INTO audit_logs (
+    id, action, action_code, performed_by, performed_by_name, resource_type, resource_id, environment, outcome, ip,
+    retention_class, retain_until
+)
+VALUES (
+    '00000000-0000-7000-8000-000000000042', 'vm.request', 'REQUEST_SUBMITTED',
+    '00000000-0000-7000-8000-000000000003', 'Ada', 'vm', '00000000-0000-7000-8000-000000000014', 'test', 'success',
+    '192.0.2.1', 'test', now() - interval '1 day'
+);
