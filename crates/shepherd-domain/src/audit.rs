@@ -1,0 +1,264 @@
+//! Audit rows: canonical actions, their governance class, and how long they stay.
+
+use chrono::{DateTime, Days, Utc};
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+use crate::environment::Environment;
+use crate::redaction::Redacted;
+
+macro_rules! actions {
+    ($($variant:ident = $name:literal => $code:ident),+ $(,)?) => {
+        /// The canonical dotted name of something worth recording.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr, Display)]
+        #[expect(missing_docs, reason = "the names are the specification's and say it all")]
+        pub enum AuditAction {
+            $(#[strum(serialize = $name)] $variant),+
+        }
+
+        impl AuditAction {
+            /// The governance class.
+            pub fn code(self) -> ActionCode {
+                match self {
+                    $(Self::$variant => ActionCode::$code),+
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    UserLogin = "user.login" => Authentication,
+    UserLoginFailed = "user.login_failed" => Authentication,
+    UserLogout = "user.logout" => Authentication,
+    UserPasswordChange = "user.password_change" => Authentication,
+    UserCreate = "user.create" => ResourceCreated,
+    RoleAssign = "role.assign" => AccessGranted,
+    SystemCreate = "system.create" => ResourceCreated,
+    SystemUpdate = "system.update" => ResourceUpdated,
+    SystemDeleteSubmitted = "system.delete_submitted" => RequestSubmitted,
+    SystemDeleteExecuted = "system.delete_executed" => ResourceDeleted,
+    ServiceCreate = "service.create" => ResourceCreated,
+    ServiceUpdate = "service.update" => ResourceUpdated,
+    ServiceDeleteSubmitted = "service.delete_submitted" => RequestSubmitted,
+    ServiceDeleteExecuted = "service.delete_executed" => ResourceDeleted,
+    VmRequest = "vm.request" => RequestSubmitted,
+    VmExecutionStarted = "vm.execution_started" => ExecutionStarted,
+    VmCreate = "vm.create" => ExecutionCompleted,
+    VmCreateFailed = "vm.create_failed" => ExecutionFailed,
+    VmDeleteSubmitted = "vm.delete_submitted" => RequestSubmitted,
+    VmDeleteApproved = "vm.delete_approved" => ApprovalApproved,
+    VmDeleteExecuted = "vm.delete_executed" => ExecutionCompleted,
+    VmDeleteFailed = "vm.delete_failed" => ExecutionFailed,
+    ApprovalApprove = "approval.approve" => ApprovalApproved,
+    ApprovalReject = "approval.reject" => ApprovalRejected,
+    ApprovalCancel = "approval.cancel" => RequestCancelled,
+    ClusterRegister = "cluster.register" => ResourceCreated,
+    NamespaceCreate = "namespace.create" => ResourceCreated,
+    NamespaceUpdate = "namespace.update" => ResourceUpdated,
+    NamespaceDelete = "namespace.delete" => ResourceDeleted,
+    TemplateCreate = "template.create" => ResourceCreated,
+    TemplateImport = "template.import" => ResourceCreated,
+    InstanceSizeCreate = "instance_size.create" => ResourceCreated,
+}
+
+impl AuditAction {
+    /// The canonical name.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Governance class of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the names are the specification's and say it all")]
+pub enum ActionCode {
+    RequestSubmitted,
+    RequestCancelled,
+    ApprovalApproved,
+    ApprovalRejected,
+    ApprovalModified,
+    ExecutionStarted,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ResourceCreated,
+    ResourceUpdated,
+    ResourceDeleted,
+    AccessGranted,
+    AccessRevoked,
+    AccessUsed,
+    AccessDenied,
+    Authentication,
+    Security,
+    DataExported,
+}
+
+impl ActionCode {
+    /// The name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Whether the recorded action succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Outcome {
+    /// It did.
+    Success,
+    /// It did not.
+    Failure,
+}
+
+/// How long a row stays at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum RetentionClass {
+    /// Deletions, decisions, roles, security: 3 years.
+    Sensitive,
+    /// Prod, or no environment: 1 year.
+    Prod,
+    /// Test: 90 days.
+    Test,
+}
+
+impl RetentionClass {
+    /// The class of an action in an environment.
+    pub fn of(action: AuditAction, environment: Option<Environment>) -> Self {
+        let name = action.as_str();
+        let sensitive = name.contains(".delete")
+            || name.starts_with("approval.")
+            || name.starts_with("role.")
+            || action.code() == ActionCode::Security;
+        match environment {
+            _ if sensitive => Self::Sensitive,
+            Some(Environment::Test) => Self::Test,
+            Some(Environment::Prod) | None => Self::Prod,
+        }
+    }
+
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Days each class is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionDays {
+    /// `audit.retention_sensitive_days`.
+    pub sensitive: u32,
+    /// `audit.retention_prod_days`.
+    pub prod: u32,
+    /// `audit.retention_test_days`.
+    pub test: u32,
+}
+
+impl Default for RetentionDays {
+    fn default() -> Self {
+        Self {
+            sensitive: 1095,
+            prod: 365,
+            test: 90,
+        }
+    }
+}
+
+impl RetentionDays {
+    /// When a row of this class may leave at the earliest.
+    pub fn retain_until(self, class: RetentionClass, from: DateTime<Utc>) -> DateTime<Utc> {
+        let days = match class {
+            RetentionClass::Sensitive => self.sensitive,
+            RetentionClass::Prod => self.prod,
+            RetentionClass::Test => self.test,
+        };
+        from.checked_add_days(Days::new(u64::from(days)))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+/// What an audit row says, apart from who, when and where from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEntry {
+    /// What happened.
+    pub action: AuditAction,
+    /// Kind of the object.
+    pub resource_type: &'static str,
+    /// Id of the object.
+    pub resource_id: String,
+    /// Name of the object at that time.
+    pub resource_name: Option<String>,
+    /// The object it belongs to.
+    pub parent: Option<(&'static str, String)>,
+    /// The ticket that caused it.
+    pub ticket_id: Option<crate::ids::TicketId>,
+    /// The environment of the object.
+    pub environment: Option<Environment>,
+    /// Details, redacted.
+    pub details: Redacted,
+    /// Whether it succeeded.
+    pub outcome: Outcome,
+}
+
+impl AuditEntry {
+    /// A success about this object, without details.
+    pub fn new(action: AuditAction, resource_type: &'static str, resource_id: impl ToString) -> Self {
+        Self {
+            action,
+            resource_type,
+            resource_id: resource_id.to_string(),
+            resource_name: None,
+            parent: None,
+            ticket_id: None,
+            environment: None,
+            details: Redacted::empty(),
+            outcome: Outcome::Success,
+        }
+    }
+
+    /// Names the object.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.resource_name = Some(name.into());
+        self
+    }
+
+    /// Names the ticket that caused it.
+    #[must_use]
+    pub fn ticket(mut self, ticket: crate::ids::TicketId) -> Self {
+        self.ticket_id = Some(ticket);
+        self
+    }
+
+    /// Names the environment.
+    #[must_use]
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Names the object it belongs to.
+    #[must_use]
+    pub fn parent(mut self, kind: &'static str, id: impl ToString) -> Self {
+        self.parent = Some((kind, id.to_string()));
+        self
+    }
+
+    /// Adds details; they are redacted here.
+    #[must_use]
+    pub fn details(mut self, details: serde_json::Value) -> Self {
+        self.details = Redacted::new(details);
+        self
+    }
+
+    /// Marks it as failed.
+    #[must_use]
+    pub fn failed(mut self) -> Self {
+        self.outcome = Outcome::Failure;
+        self
+    }
+}

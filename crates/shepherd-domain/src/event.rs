@@ -1,0 +1,136 @@
+//! Domain events: the claim check of every operation, and the facts that it leaves.
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+use crate::transition::{InvalidTransition, Transition};
+
+/// The kind of an event. `*_REQUESTED` kinds are work events and run through [`EventStatus`]; all others are
+/// facts and are inserted as COMPLETED with the event that caused them.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, IntoStaticStr,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the names are the specification's and say it all")]
+pub enum EventType {
+    VmCreationRequested,
+    VmCreationCompleted,
+    VmCreationFailed,
+    VmDeletionRequested,
+    VmDeletionCompleted,
+    VmDeletionFailed,
+    RequestCancelled,
+    SystemCreated,
+    SystemDeleted,
+    ServiceCreated,
+    ServiceDeleted,
+    NamespaceCreated,
+}
+
+impl EventType {
+    /// Whether the event asks the worker for something.
+    pub fn is_work(self) -> bool {
+        match self {
+            Self::VmCreationRequested | Self::VmDeletionRequested => true,
+            Self::VmCreationCompleted
+            | Self::VmCreationFailed
+            | Self::VmDeletionCompleted
+            | Self::VmDeletionFailed
+            | Self::RequestCancelled
+            | Self::SystemCreated
+            | Self::SystemDeleted
+            | Self::ServiceCreated
+            | Self::ServiceDeleted
+            | Self::NamespaceCreated => false,
+        }
+    }
+
+    /// The name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it all")]
+pub enum AggregateType {
+    Vm,
+    Service,
+    System,
+    Batch,
+    Namespace,
+    Cluster,
+    Notification,
+}
+
+/// The life of a work event.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, IntoStaticStr,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum EventStatus {
+    /// Waiting for a decision.
+    Pending,
+    /// Decided; a job exists or has existed.
+    Processing,
+    /// Done, or a fact.
+    Completed,
+    /// Failed for good; a retry brings it back to PROCESSING.
+    Failed,
+    /// Rejected, cancelled, or its target disappeared.
+    Cancelled,
+}
+
+impl EventStatus {
+    /// The name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The request was approved.
+    pub fn begin(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("begin", &[Self::Pending], Self::Processing)
+    }
+
+    /// The work is done.
+    pub fn complete(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("complete", &[Self::Processing], Self::Completed)
+    }
+
+    /// The work failed for good.
+    pub fn fail(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("fail", &[Self::Processing], Self::Failed)
+    }
+
+    /// The request was rejected or cancelled, or the target is gone at execution.
+    pub fn cancel(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("cancel", &[Self::Pending, Self::Processing], Self::Cancelled)
+    }
+
+    /// A failed event is executed again.
+    pub fn retry(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("retry", &[Self::Failed], Self::Processing)
+    }
+
+    fn step(
+        self,
+        operation: &'static str,
+        allowed: &'static [Self],
+        to: Self,
+    ) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        if allowed.contains(&self) {
+            Ok(Transition::new(self, to))
+        } else {
+            Err(InvalidTransition {
+                from: self,
+                operation,
+                allowed,
+            })
+        }
+    }
+}

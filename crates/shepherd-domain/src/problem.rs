@@ -1,0 +1,276 @@
+//! Errors as a client sees them: a stable code and its parameters. English texts exist in logs only.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+/// A stable error code. One code has one HTTP status (the HTTP layer's table), and codes never change meaning.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, IntoStaticStr,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the names are the specification's and say it all")]
+pub enum ErrorCode {
+    InvalidRequest,
+    InvalidRequestField,
+    ValidationFailed,
+    ConfirmationRequired,
+    ConfirmationNameMismatch,
+    NameInvalid,
+    NameReserved,
+    NameTooLong,
+    VmNameTooLong,
+    NamespaceNotRegistered,
+    NamespaceDisabled,
+    NamespaceNameInvalid,
+    NamespaceClusterEnvMismatch,
+    InvalidCurrentPassword,
+    PasswordPolicyViolation,
+    NotLocalUser,
+    InvalidKubeconfig,
+    TemplateSpecViolation,
+    OvercommitInvalid,
+    DedicatedCpuOvercommitConflict,
+    DiskSizeOutOfRange,
+    CapabilityMissing,
+    StorageClassNotFound,
+    ImmutableField,
+    RequiredFieldRemoved,
+    Unauthorized,
+    InvalidCredentials,
+    Forbidden,
+    NamespaceEnvForbidden,
+    PasswordChangeRequired,
+    RoleNotAssignable,
+    GrantCeilingExceeded,
+    SelfApprovalForbidden,
+    TicketCancelForbidden,
+    NamespacePermissionDenied,
+    NamespaceQuotaExceeded,
+    SystemNotFound,
+    ServiceNotFound,
+    VmNotFound,
+    TicketNotFound,
+    TaskNotFound,
+    EventNotFound,
+    ClusterNotFound,
+    NamespaceNotFound,
+    TemplateNotFound,
+    InstanceSizeNotFound,
+    UserNotFound,
+    RoleNotFound,
+    NotificationNotFound,
+    RouteNotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    PreconditionFailed,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    DuplicatePendingRequest,
+    InvalidStateTransition,
+    TicketNotPending,
+    TemplateNotActive,
+    InstanceSizeDisabled,
+    CapabilityNotSupported,
+    ClusterObjectConflict,
+    SystemNameExists,
+    ServiceNameExists,
+    ClusterNameExists,
+    NamespaceNameExists,
+    TemplateNameVersionExists,
+    InstanceSizeNameExists,
+    UserNameOrEmailExists,
+    RoleBindingExists,
+    SystemHasServices,
+    ServiceHasVms,
+    NamespaceInUse,
+    IdempotencyInProgress,
+    DryRunRejected,
+    IdempotencyKeyReused,
+    RateLimitExceeded,
+    InternalError,
+    NamespaceCreationFailed,
+    VmCreationFailed,
+    VmDeletionFailed,
+    NotReady,
+    ClusterUnhealthy,
+    ClusterUnreachable,
+    ClusterDegraded,
+    ServiceBusy,
+}
+
+impl ErrorCode {
+    /// The code on the wire.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Parameters of a code. They never hold secrets, stack traces, SQL or internal addresses.
+pub type Params = Map<String, Value>;
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the names are the specification's and say it all")]
+pub enum FieldCode {
+    Required,
+    InvalidFormat,
+    OutOfRange,
+    TooLong,
+    UnknownValue,
+    NotFound,
+    TooShort,
+    TooCommon,
+    ContainsUsername,
+    Reused,
+    MissingClass,
+}
+
+/// One entry of `field_errors`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// Path of the field in the request body.
+    pub field: String,
+    /// What is wrong.
+    pub code: FieldCode,
+    /// Limits and the like.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Params,
+}
+
+impl FieldError {
+    /// An entry without parameters.
+    pub fn new(field: impl Into<String>, code: FieldCode) -> Self {
+        Self {
+            field: field.into(),
+            code,
+            params: Params::new(),
+        }
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.params.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// An error with everything that a client may see.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// Parameters of the code.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Params,
+    /// All field errors at once, for the codes that carry them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub field_errors: Vec<FieldError>,
+}
+
+impl Problem {
+    /// A problem without parameters.
+    pub fn new(code: ErrorCode) -> Self {
+        Self {
+            code,
+            params: Params::new(),
+            field_errors: Vec::new(),
+        }
+    }
+
+    /// A missing object, or one the caller may not see: the two answers are the same.
+    pub fn not_found(code: ErrorCode, id: impl fmt::Display) -> Self {
+        Self::new(code).with("id", id.to_string())
+    }
+
+    /// VALIDATION_FAILED with these fields.
+    pub fn invalid(field_errors: Vec<FieldError>) -> Self {
+        Self {
+            code: ErrorCode::ValidationFailed,
+            params: Params::new(),
+            field_errors,
+        }
+    }
+
+    /// VALIDATION_FAILED with one field.
+    pub fn invalid_field(field: &str, code: FieldCode) -> Self {
+        Self::invalid(vec![FieldError::new(field, code)])
+    }
+
+    /// INVALID_REQUEST_FIELD: a key that the request may not carry.
+    pub fn unknown_field(field: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidRequestField).with("field", field.into())
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.params.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if !self.params.is_empty() {
+            write!(f, " {}", Value::Object(self.params.clone()))?;
+        }
+        for error in &self.field_errors {
+            write!(f, " {}={}", error.field, error.code)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// A finding that does not stop a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What was found.
+    pub code: WarningCode,
+    /// Parameters of the code.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Params,
+}
+
+impl Warning {
+    /// A warning without parameters.
+    pub fn new(code: WarningCode) -> Self {
+        Self {
+            code,
+            params: Params::new(),
+        }
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.params.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// Codes of warnings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the names are the specification's and say it all")]
+pub enum WarningCode {
+    NameLengthWarning,
+    PreviewUnavailable,
+    DryRunSlow,
+    TemplateDeprecated,
+    InstanceSizeDisabledSinceRequest,
+    NoDefaultStorageClass,
+    StorageClassesStale,
+    ProdOvercommit,
+    NamespaceWillBeCreated,
+}

@@ -1,0 +1,136 @@
+//! What a request asks for, and the effective spec that is carried out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::InstanceSize;
+use crate::ids::{InstanceSizeId, ServiceId, TemplateId, UserId, VmId};
+
+/// The spec of a CREATE_VM request; required fields first, the rest falls back to the size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSpec {
+    /// Service the machine belongs to.
+    pub service_id: ServiceId,
+    /// Registered namespace.
+    pub namespace: String,
+    /// Template version the requester saw.
+    pub template_id: TemplateId,
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_version: Option<i32>,
+    /// Instance size.
+    pub instance_size_id: InstanceSizeId,
+    /// Disk in GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_gb: Option<i32>,
+    /// CPU limit in cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cores: Option<i32>,
+    /// Memory limit in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<i32>,
+    /// CPU request in cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_request: Option<i32>,
+    /// Memory request in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_request_mb: Option<i32>,
+}
+
+/// The immutable payload of a VM_CREATION_REQUESTED event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatePayload {
+    /// Version of this shape, 1.
+    pub schema: u32,
+    /// What was asked for, all values materialised.
+    pub spec: CreateSpec,
+    /// The template at submission.
+    pub template: NamedTemplate,
+    /// The size at submission.
+    pub instance_size: NamedSize,
+    /// Who asked.
+    pub requester: UserId,
+    /// Why.
+    pub reason: String,
+}
+
+/// The immutable payload of a VM_DELETION_REQUESTED event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletePayload {
+    /// Version of this shape, 1.
+    pub schema: u32,
+    /// The machine.
+    pub vm_id: VmId,
+    /// Its name.
+    pub vm_name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Who asked.
+    pub requester: UserId,
+    /// Why, when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A template as history names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it all")]
+pub struct NamedTemplate {
+    pub id: TemplateId,
+    pub name: String,
+    pub version: i32,
+}
+
+/// A size as history names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it all")]
+pub struct NamedSize {
+    pub id: InstanceSizeId,
+    pub name: String,
+}
+
+/// The spec that is carried out: the approver's replacement when there is one, else what was asked for.
+///
+/// The replacement is whole: nothing of the original shines through (ADR-0009 of the specification).
+pub fn effective_spec<'a, S>(original: &'a S, modified: Option<&'a S>) -> &'a S {
+    modified.unwrap_or(original)
+}
+
+/// The numbers a machine gets: explicit numbers win over the size, absent ones fall back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectiveNumbers {
+    /// CPU limit in cores.
+    pub cpu_cores: i32,
+    /// CPU request in cores, at most the limit.
+    pub cpu_request: i32,
+    /// Memory limit in MiB.
+    pub memory_mb: i32,
+    /// Memory request in MiB, at most the limit.
+    pub memory_request_mb: i32,
+    /// Disk in GiB.
+    pub disk_gb: i32,
+}
+
+impl EffectiveNumbers {
+    /// The numbers of a spec on a size. A request that is absent from both equals its limit; the request of the
+    /// size applies only while the limit is the size's own or larger.
+    pub fn of(spec: &CreateSpec, size: &InstanceSize) -> Self {
+        let cpu_cores = spec.cpu_cores.unwrap_or(size.cpu_cores);
+        let memory_mb = spec.memory_mb.unwrap_or(size.memory_mb);
+        let request = |asked: Option<i32>, of_size: Option<i32>, limit: i32| {
+            asked.unwrap_or_else(|| of_size.map_or(limit, |request| request.min(limit)))
+        };
+        Self {
+            cpu_cores,
+            cpu_request: request(spec.cpu_request, size.cpu_request, cpu_cores),
+            memory_mb,
+            memory_request_mb: request(spec.memory_request_mb, size.memory_request_mb, memory_mb),
+            disk_gb: spec.disk_gb.unwrap_or(size.disk_gb),
+        }
+    }
+
+    /// Whether CPU or memory is promised more than once.
+    pub fn is_overcommitted(&self) -> bool {
+        self.cpu_request < self.cpu_cores || self.memory_request_mb < self.memory_mb
+    }
+}

@@ -1,0 +1,217 @@
+//! Approval tickets: request types, the ticket state machine, and who decides.
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+use crate::transition::{InvalidTransition, Transition};
+
+/// What a ticket asks for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, IntoStaticStr,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the names are the specification's and say it all")]
+pub enum RequestType {
+    CreateVm,
+    ModifyVm,
+    DeleteVm,
+    StartVm,
+    StopVm,
+    RestartVm,
+    VncAccess,
+    BatchCreate,
+    BatchDelete,
+    BatchPower,
+    SnapshotVm,
+    DeleteSnapshot,
+    RestoreVm,
+    CloneVm,
+    MigrateVm,
+}
+
+impl RequestType {
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The name on the wire: the request type without `_VM`.
+    pub fn operation_type(self) -> &'static str {
+        let name = self.as_str();
+        name.strip_suffix("_VM").unwrap_or(name)
+    }
+}
+
+/// The life of a ticket. A ticket at rest is never SUBMITTED: that state exists in its history only.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, IntoStaticStr,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum TicketStatus {
+    /// Submitted; left in the same transaction.
+    Submitted,
+    /// Waiting for an approver.
+    PendingApproval,
+    /// Approved; a job exists.
+    Approved,
+    /// Refused. Final.
+    Rejected,
+    /// Withdrawn by the requester. Final.
+    Cancelled,
+    /// Claimed by a worker.
+    Executing,
+    /// Carried out. Final.
+    Completed,
+    /// Failed for good; a retry brings it back to APPROVED.
+    Failed,
+}
+
+/// How often a failed ticket may be retried by hand.
+pub const MAX_MANUAL_RETRIES: u32 = 3;
+
+impl TicketStatus {
+    /// The name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Nothing but a retry leads out of it.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Rejected | Self::Cancelled | Self::Completed | Self::Failed => true,
+            Self::Submitted | Self::PendingApproval | Self::Approved | Self::Executing => false,
+        }
+    }
+
+    /// The policy asks for an approver.
+    pub fn require_approval(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("require_approval", &[Self::Submitted], Self::PendingApproval)
+    }
+
+    /// The policy approves by itself.
+    pub fn auto_approve(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("auto_approve", &[Self::Submitted], Self::Approved)
+    }
+
+    /// An approver or an external system approves.
+    pub fn approve(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("approve", &[Self::PendingApproval], Self::Approved)
+    }
+
+    /// An approver or an external system refuses.
+    pub fn reject(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("reject", &[Self::PendingApproval], Self::Rejected)
+    }
+
+    /// The requester withdraws.
+    pub fn cancel(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("cancel", &[Self::PendingApproval], Self::Cancelled)
+    }
+
+    /// A worker claimed the job.
+    pub fn start(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("start", &[Self::Approved], Self::Executing)
+    }
+
+    /// The work is done.
+    pub fn complete(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("complete", &[Self::Executing], Self::Completed)
+    }
+
+    /// A permanent failure, or attempts exhausted; from APPROVED when re-validation failed before any cluster call.
+    pub fn fail(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        self.step("fail", &[Self::Executing, Self::Approved], Self::Failed)
+    }
+
+    /// A failed ticket is executed again; the decision stands.
+    ///
+    /// `retry_count` is the number of retries so far; at most [`MAX_MANUAL_RETRIES`].
+    pub fn retry(self, retry_count: u32) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        if retry_count >= MAX_MANUAL_RETRIES {
+            return Err(InvalidTransition {
+                from: self,
+                operation: "retry",
+                allowed: &[],
+            });
+        }
+        self.step("retry", &[Self::Failed], Self::Approved)
+    }
+
+    fn step(
+        self,
+        operation: &'static str,
+        allowed: &'static [Self],
+        to: Self,
+    ) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        if allowed.contains(&self) {
+            Ok(Transition::new(self, to))
+        } else {
+            Err(InvalidTransition {
+                from: self,
+                operation,
+                allowed,
+            })
+        }
+    }
+}
+
+/// What kind of actor moved a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum ActorKind {
+    /// A person.
+    User,
+    /// An approval policy.
+    Policy,
+    /// An external approval system.
+    External,
+    /// A worker carrying out the operation.
+    Worker,
+    /// The platform itself.
+    System,
+}
+
+/// Who made the decision on a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum DecidedByKind {
+    /// A person.
+    User,
+    /// A policy.
+    Policy,
+    /// An external approval system.
+    External,
+}
+
+/// Urgency of a pending ticket, by whole days pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum PriorityTier {
+    /// 0 to 3 days.
+    Normal,
+    /// 4 to 6 days.
+    Warning,
+    /// 7 days and more.
+    Urgent,
+}
+
+impl PriorityTier {
+    /// The tier of a ticket that has been pending for so many whole days.
+    pub fn of_days(days: i64) -> Self {
+        match days {
+            ..4 => Self::Normal,
+            4..7 => Self::Warning,
+            7.. => Self::Urgent,
+        }
+    }
+}
+
+/// The human number of a ticket: `TKT-` and at least six digits.
+pub fn ticket_number(sequence: i64) -> String {
+    format!("TKT-{sequence:06}")
+}

@@ -1,0 +1,19 @@
+//! The rules of the domain, compared with tables and checkers that were written from the specification and not from
+//! the code. Where a rule is about all inputs, random ones are tried.
+
+mod access;
+mod effective_spec;
+mod environments;
+mod event;
+mod naming;
+mod password;
+mod permissions;
+mod placement;
+mod policy;
+mod redaction;
+mod resource_roles;
+mod seeds;
+mod sizes;
+mod templates;
+mod ticket;
+mod vm;
