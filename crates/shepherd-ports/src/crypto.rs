@@ -1,0 +1,56 @@
+//! Sealing of columns.
+
+use zeroize::Zeroizing;
+
+/// A sealed value and the key that sealed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The envelope.
+    pub bytes: Vec<u8>,
+    /// The key id, also inside the envelope.
+    pub key_id: String,
+}
+
+/// Why a value could not be opened or sealed. It says nothing about the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CipherError {
+    /// Not an envelope this version knows.
+    #[error("the sealed value has an unknown form")]
+    Malformed,
+    /// No key with this id is loaded.
+    #[error("no key with id {0} is loaded")]
+    UnknownKey(String),
+    /// The value was changed, or belongs to another row or column.
+    #[error("the sealed value does not belong here or was changed")]
+    Rejected,
+    /// The system random source failed.
+    #[error("the system random source failed")]
+    Random,
+}
+
+/// The place a sealed value belongs to; it is authenticated with the value, so a value cannot be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedPlace {
+    /// Table.
+    pub table: &'static str,
+    /// Column.
+    pub column: &'static str,
+    /// Row id.
+    pub row: String,
+}
+
+/// Seals and opens columns.
+pub trait Cipher: Send + Sync {
+    /// Seals a value for a place with the active key.
+    fn seal(&self, place: &SealedPlace, value: &[u8]) -> Result<Sealed, CipherError>;
+    /// Opens a value of a place with whichever loaded key sealed it.
+    fn open(&self, place: &SealedPlace, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CipherError>;
+}
+
+/// Digests that are not secrets themselves.
+pub trait Digests: Send + Sync {
+    /// SHA-256, lower-case hex.
+    fn sha256_hex(&self, bytes: &[u8]) -> String;
+    /// HMAC-SHA256 under a key of the installation, lower-case hex: names somebody without naming the name.
+    fn keyed_hex(&self, text: &str) -> String;
+}

@@ -1,0 +1,34 @@
+//! The traits between the use cases and the outside world, and the records that cross them.
+//!
+//! Repositories are borrowed from a [`UnitOfWork`], which *is* the transaction. Queries read committed state and
+//! belong to no transaction. Providers speak to clusters and are not reachable from a unit of work, so no network
+//! call can happen inside a transaction by accident.
+
+pub mod audit;
+pub mod authentication;
+pub mod catalog;
+pub mod clock;
+pub mod clusters;
+pub mod context;
+pub mod crypto;
+pub mod error;
+pub mod events;
+pub mod health;
+pub mod idempotency;
+pub mod identity;
+pub mod leases;
+pub mod namespaces;
+pub mod notifications;
+pub mod providers;
+pub mod queue;
+pub mod secrets;
+pub mod services;
+pub mod systems;
+pub mod tickets;
+pub mod unit_of_work;
+pub mod vms;
+
+pub use clock::{Clock, IdSource};
+pub use context::RequestContext;
+pub use error::RepositoryError;
+pub use unit_of_work::{UnitOfWork, UnitOfWorkFactory};
