@@ -1,0 +1,117 @@
+//! The approval gateway: the only component that decides tickets.
+//!
+//! Each kind of request has one [`Operation`](crate::execution::Operation); a new kind is a new operation, not a new
+//! branch here.
+
+pub mod approve;
+pub mod cancel;
+pub mod reject;
+
+use shepherd_domain::access::Permission;
+use shepherd_domain::ids::TicketId;
+use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_domain::ticket::TicketStatus;
+use shepherd_ports::context::Caller;
+use shepherd_ports::tickets::TicketRecord;
+
+use crate::{Platform, UseCaseError};
+
+/// A ticket as a caller names it: by id, or by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketRef {
+    /// By id.
+    Id(TicketId),
+    /// By `TKT-...`.
+    Number(String),
+}
+
+impl TicketRef {
+    /// An id when it reads as one, else a number.
+    pub fn parse(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Number(text.to_owned()), Self::Id)
+    }
+
+    fn not_found(&self) -> Problem {
+        match self {
+            Self::Id(id) => Problem::not_found(ErrorCode::TicketNotFound, id),
+            Self::Number(number) => {
+                Problem::not_found(ErrorCode::TicketNotFound, number.chars().take(64).collect::<String>())
+            }
+        }
+    }
+}
+
+async fn find(platform: &Platform, ticket: &TicketRef) -> Result<TicketRecord, UseCaseError> {
+    let found = match ticket {
+        TicketRef::Id(id) => platform.read.get_ticket(*id).await?,
+        TicketRef::Number(number) => platform.read.ticket_by_number(number).await?,
+    };
+    found.ok_or_else(|| ticket.not_found().into())
+}
+
+/// The ticket, if the caller may see it: the requester, and whoever holds `approval:view` in its environment.
+///
+/// # Errors
+/// TICKET_NOT_FOUND.
+pub async fn visible(platform: &Platform, caller: &Caller, ticket: &TicketRef) -> Result<TicketRecord, UseCaseError> {
+    let record = find(platform, ticket).await?;
+    let own = record.requester_id.as_user() == Some(caller.subject.user());
+    if own
+        || caller
+            .subject
+            .holds(Permission::ApprovalView, None, Some(record.environment))
+    {
+        Ok(record)
+    } else {
+        Err(ticket.not_found().into())
+    }
+}
+
+/// The ticket, if the caller may decide it now.
+async fn decidable(platform: &Platform, caller: &Caller, ticket: &TicketRef) -> Result<TicketRecord, UseCaseError> {
+    caller.require(Permission::ApprovalApprove)?;
+    let record = visible(platform, caller, ticket).await?;
+    if !caller
+        .subject
+        .holds(Permission::ApprovalApprove, None, Some(record.environment))
+    {
+        return Err(Problem::new(ErrorCode::Forbidden)
+            .with("required_permission", Permission::ApprovalApprove.as_str())
+            .with("environment", record.environment.as_str())
+            .into());
+    }
+    require_pending(&record)?;
+    let own = record.requester_id.as_user() == Some(caller.subject.user());
+    if own && !platform.settings.self_approval.permits(record.environment) {
+        return Err(Problem::new(ErrorCode::SelfApprovalForbidden)
+            .with("ticket_id", record.id.to_string())
+            .with("mode", platform.settings.self_approval.to_string())
+            .into());
+    }
+    Ok(record)
+}
+
+fn require_pending(ticket: &TicketRecord) -> Result<(), Problem> {
+    if ticket.status == TicketStatus::PendingApproval {
+        Ok(())
+    } else {
+        Err(not_pending(ticket.id, ticket.status))
+    }
+}
+
+fn not_pending(id: TicketId, status: TicketStatus) -> Problem {
+    Problem::new(ErrorCode::TicketNotPending)
+        .with("ticket_id", id.to_string())
+        .with("status", status.as_str())
+}
+
+/// The answer to whoever lost a race: the status the winner left.
+async fn lost_race(platform: &Platform, id: TicketId) -> Result<UseCaseError, UseCaseError> {
+    let now = platform.read.get_ticket(id).await?;
+    Ok(now
+        .map_or_else(
+            || Problem::not_found(ErrorCode::TicketNotFound, id),
+            |ticket| not_pending(id, ticket.status),
+        )
+        .into())
+}

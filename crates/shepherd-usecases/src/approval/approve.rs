@@ -1,0 +1,169 @@
+//! An approver says yes, and where.
+
+use serde_json::json;
+use shepherd_domain::audit::{AuditAction, AuditEntry};
+use shepherd_domain::event::EventStatus;
+use shepherd_domain::ids::ClusterId;
+use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
+use shepherd_domain::problem::{FieldCode, FieldError, Problem};
+use shepherd_domain::ticket::{ActorKind, DecidedByKind, TicketStatus};
+use shepherd_ports::context::Caller;
+use shepherd_ports::queue::EventJob;
+use shepherd_ports::tickets::{ApprovalColumns, NewStep, TicketRecord};
+
+use super::TicketRef;
+use crate::execution::{Operations, Placed};
+use crate::vm::request::MAX_REASON;
+use crate::{Platform, UseCaseError};
+
+/// What the approver chooses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// May be absent when exactly one cluster is eligible.
+    pub cluster: Option<ClusterId>,
+    /// Absent or empty takes the cluster's default.
+    pub storage_class: Option<String>,
+    /// Absent takes the version the requester saw.
+    pub template_version: Option<i32>,
+    /// A remark, at most 1024 characters.
+    pub comment: Option<String>,
+}
+
+/// Approves: checks and dry run first, then everything in one transaction.
+///
+/// # Errors
+/// In the order of requests.md §5.
+pub async fn execute(
+    platform: &Platform,
+    operations: &Operations,
+    caller: &Caller,
+    ticket: &TicketRef,
+    choice: &Choice,
+) -> Result<(), UseCaseError> {
+    let ticket = super::decidable(platform, caller, ticket).await?;
+    if choice
+        .comment
+        .as_ref()
+        .is_some_and(|comment| comment.chars().count() > MAX_REASON)
+    {
+        return Err(Problem::invalid(vec![
+            FieldError::new("comment", FieldCode::TooLong).with("max_length", MAX_REASON),
+        ])
+        .into());
+    }
+    let operation = operations.of_request(ticket.request_type)?;
+    let (payload, _) = platform
+        .read
+        .ticket_event(ticket.event_id)
+        .await?
+        .ok_or(UseCaseError::Broken("a ticket has no event"))?;
+    let placed = operation.place(platform, &ticket, &payload, choice).await?;
+    for warning in &placed.warnings {
+        tracing::info!(ticket_id = %ticket.id, warning = ?warning.code, "approved with a warning");
+    }
+    record(platform, operations, caller, &ticket, &placed, choice).await
+}
+
+async fn record(
+    platform: &Platform,
+    operations: &Operations,
+    caller: &Caller,
+    ticket: &TicketRecord,
+    placed: &Placed,
+    choice: &Choice,
+) -> Result<(), UseCaseError> {
+    let operation = operations.of_request(ticket.request_type)?;
+    let now = platform.now();
+    let step = TicketStatus::PendingApproval
+        .approve()
+        .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?;
+    let columns = ApprovalColumns {
+        approver: caller.context.actor.clone(),
+        decided_by: DecidedByKind::User,
+        comment: choice.comment.clone(),
+        at: now,
+        cluster: Some(placed.cluster),
+        template_version: placed.template.as_ref().map(|template| template.version),
+        storage_class: placed.storage_class.clone(),
+        template_snapshot: placed
+            .template
+            .as_ref()
+            .map(shepherd_ports::catalog::TemplateRecord::snapshot),
+        size_snapshot: placed.size.as_ref().map(|size| json!(size)),
+        vm_id: Some(placed.vm_id),
+    };
+    let mut uow = platform.begin().await?;
+    operation.recheck(&mut *uow, ticket, placed).await?;
+    if !uow.tickets().approve(ticket.id, step, &columns).await? {
+        drop(uow);
+        return Err(super::lost_race(platform, ticket.id).await?);
+    }
+    operation.effects(&mut *uow, ticket, placed).await?;
+    let begin = EventStatus::Pending
+        .begin()
+        .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
+    if !uow.events().transition(ticket.event_id, begin, None, now).await? {
+        return Err(UseCaseError::Broken("the event of a pending ticket is not pending"));
+    }
+    let history = NewStep {
+        from: Some(step.from()),
+        to: step.to(),
+        actor: caller.context.actor.clone(),
+        kind: ActorKind::User,
+        reason: choice.comment.clone(),
+    };
+    uow.tickets().add_step(ticket.id, &history, now).await?;
+    audit(
+        platform,
+        &mut *uow,
+        caller,
+        ticket,
+        placed,
+        operation.approval_audit(),
+        now,
+    )
+    .await?;
+    if let Some(requester) = ticket.requester_id.as_user() {
+        let message = format!("{} was approved and will be carried out.", ticket.number);
+        let draft = NotificationDraft::new(NotificationType::ApprovalCompleted, Severity::Info, &format!("{} approved", ticket.number), &message)
+            .about("approval_ticket", ticket.id)
+            .params(json!({"ticket_number": ticket.number, "operation": ticket.request_type.operation_type(), "vm_id": placed.vm_id}));
+        platform
+            .notifications
+            .send(uow.notifications(), Audience::User(requester), draft, now)
+            .await?;
+    }
+    uow.jobs()
+        .enqueue(EventJob {
+            event: ticket.event_id,
+            lane: placed.vm_id.to_string(),
+            run_at: None,
+        })
+        .await?;
+    Ok(uow.commit().await?)
+}
+
+async fn audit(
+    platform: &Platform,
+    uow: &mut dyn shepherd_ports::UnitOfWork,
+    caller: &Caller,
+    ticket: &TicketRecord,
+    placed: &Placed,
+    beside: Option<AuditAction>,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<(), UseCaseError> {
+    let approved = AuditEntry::new(AuditAction::ApprovalApprove, "approval_ticket", ticket.id)
+        .named(&ticket.number)
+        .ticket(ticket.id)
+        .environment(ticket.environment)
+        .details(json!({"operation": ticket.request_type.operation_type(), "cluster_id": placed.cluster, "storage_class": placed.storage_class,
+            "template_version": placed.template.as_ref().map(|template| template.version), "vm_id": placed.vm_id, "warnings": placed.warnings}));
+    platform.audit(uow, &caller.context, now, [approved]).await?;
+    if let Some(action) = beside {
+        let entry = AuditEntry::new(action, "vm", placed.vm_id)
+            .ticket(ticket.id)
+            .environment(ticket.environment);
+        platform.audit(uow, &caller.context, now, [entry]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! An approver says no, and why.
+
+use serde_json::json;
+use shepherd_domain::audit::{AuditAction, AuditEntry};
+use shepherd_domain::event::EventStatus;
+use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
+use shepherd_domain::problem::{FieldCode, FieldError, Problem};
+use shepherd_domain::ticket::{ActorKind, TicketStatus};
+use shepherd_ports::context::Caller;
+use shepherd_ports::tickets::NewStep;
+
+use super::TicketRef;
+use crate::vm::request::MAX_REASON;
+use crate::{Platform, UseCaseError};
+
+/// Rejects.
+///
+/// # Errors
+/// TICKET_NOT_FOUND, FORBIDDEN, TICKET_NOT_PENDING, SELF_APPROVAL_FORBIDDEN, VALIDATION_FAILED without a reason.
+pub async fn execute(
+    platform: &Platform,
+    caller: &Caller,
+    ticket: &TicketRef,
+    reason: &str,
+) -> Result<(), UseCaseError> {
+    let ticket = super::decidable(platform, caller, ticket).await?;
+    let reason = reason.trim();
+    if reason.is_empty() {
+        return Err(Problem::invalid_field("reason", FieldCode::Required).into());
+    }
+    if reason.chars().count() > MAX_REASON {
+        return Err(Problem::invalid(vec![
+            FieldError::new("reason", FieldCode::TooLong).with("max_length", MAX_REASON),
+        ])
+        .into());
+    }
+    let now = platform.now();
+    let step = TicketStatus::PendingApproval
+        .reject()
+        .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?;
+    let mut uow = platform.begin().await?;
+    if !uow
+        .tickets()
+        .reject(ticket.id, step, &caller.context.actor, reason, now)
+        .await?
+    {
+        drop(uow);
+        return Err(super::lost_race(platform, ticket.id).await?);
+    }
+    let cancel = EventStatus::Pending
+        .cancel()
+        .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
+    uow.events().transition(ticket.event_id, cancel, None, now).await?;
+    let history = NewStep {
+        from: Some(step.from()),
+        to: step.to(),
+        actor: caller.context.actor.clone(),
+        kind: ActorKind::User,
+        reason: Some(reason.to_owned()),
+    };
+    uow.tickets().add_step(ticket.id, &history, now).await?;
+    let entry = AuditEntry::new(AuditAction::ApprovalReject, "approval_ticket", ticket.id)
+        .named(&ticket.number)
+        .ticket(ticket.id)
+        .environment(ticket.environment)
+        .details(json!({"operation": ticket.request_type.operation_type(), "reason": reason}));
+    platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
+    if let Some(requester) = ticket.requester_id.as_user() {
+        let message = format!("{} was rejected: {reason}", ticket.number);
+        let draft = NotificationDraft::new(NotificationType::ApprovalRejected, Severity::Warning, &format!("{} rejected", ticket.number), &message)
+            .about("approval_ticket", ticket.id)
+            .params(json!({"ticket_number": ticket.number, "operation": ticket.request_type.operation_type(), "reason": reason}));
+        platform
+            .notifications
+            .send(uow.notifications(), Audience::User(requester), draft, now)
+            .await?;
+    }
+    Ok(uow.commit().await?)
+}

@@ -1,0 +1,57 @@
+//! A user changes the own password.
+
+use shepherd_domain::audit::{AuditAction, AuditEntry};
+use shepherd_domain::password;
+use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_ports::context::Caller;
+use zeroize::Zeroizing;
+
+use crate::{Platform, UseCaseError};
+
+/// What the user types.
+pub struct ChangePassword {
+    /// The current password.
+    pub old: Zeroizing<String>,
+    /// The new one.
+    pub new: Zeroizing<String>,
+}
+
+/// Changes the password, clears a forced change and revokes all other sessions.
+///
+/// # Errors
+/// INVALID_CURRENT_PASSWORD, PASSWORD_POLICY_VIOLATION, NOT_LOCAL_USER.
+pub async fn execute(platform: &Platform, caller: &Caller, command: ChangePassword) -> Result<(), UseCaseError> {
+    let user = platform
+        .read
+        .credentials_of(caller.subject.user())
+        .await?
+        .ok_or(UseCaseError::Broken("an authenticated user has no row"))?;
+    let Some(hash) = user.password_hash else {
+        return Err(Problem::new(ErrorCode::NotLocalUser).into());
+    };
+    if !platform
+        .passwords
+        .verify(command.old.clone(), Some(hash.clone()))
+        .await?
+    {
+        return Err(Problem::new(ErrorCode::InvalidCurrentPassword).into());
+    }
+    password::check("new_password", &command.new, &user.username)?;
+    if *command.old == *command.new {
+        return Err(password::reused("new_password").into());
+    }
+    let new_hash = platform.passwords.hash(command.new).await?;
+    let now = platform.now();
+    let mut uow = platform.begin().await?;
+    // Conditional on the verified hash: of two changes at once, the second has not proven the password it replaces.
+    if !uow
+        .identity()
+        .change_password(user.id, &hash, &new_hash, caller.session, now)
+        .await?
+    {
+        return Err(Problem::new(ErrorCode::InvalidCurrentPassword).into());
+    }
+    let entry = AuditEntry::new(AuditAction::UserPasswordChange, "user", user.id).named(&user.username);
+    platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
+    Ok(uow.commit().await?)
+}

@@ -1,0 +1,4 @@
+//! Templates and instance sizes.
+
+pub mod create_size;
+pub mod create_template;

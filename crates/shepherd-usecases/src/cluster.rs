@@ -1,0 +1,4 @@
+//! Clusters: registration and credentials.
+
+pub mod credentials;
+pub mod register;

@@ -1,0 +1,71 @@
+//! Carrying out what was approved.
+//!
+//! A job is the id of an event. [`Executor`] claims it, hands it to the one [`Operation`] of its kind, and records
+//! the outcome; every operation may run twice, at any point, on any replica.
+
+mod claim;
+mod create_vm;
+mod delete_vm;
+mod failure;
+mod operation;
+mod outcome;
+mod revalidate;
+pub mod steps;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shepherd_domain::ids::EventId;
+use shepherd_ports::queue::{EventJobHandler, JobVerdict};
+
+pub use failure::Failure;
+pub use operation::{Done, Operation, Operations, Placed, Work};
+
+use crate::{Platform, UseCaseError};
+
+/// Runs jobs: claim, carry out, record.
+pub struct Executor {
+    platform: Arc<Platform>,
+    operations: Arc<Operations>,
+}
+
+impl Executor {
+    /// An executor of these operations.
+    pub fn new(platform: Arc<Platform>, operations: Arc<Operations>) -> Self {
+        Self { platform, operations }
+    }
+
+    async fn carry_out(&self, event: EventId) -> Result<JobVerdict, UseCaseError> {
+        let platform = &*self.platform;
+        let work = match claim::execute(platform, &self.operations, event).await? {
+            claim::Claim::Nothing(why) => {
+                tracing::info!(event_id = %event, why, "nothing to do for this job");
+                return Ok(JobVerdict::Done);
+            }
+            claim::Claim::Settled(verdict) => return Ok(verdict),
+            claim::Claim::Work(work) => work,
+        };
+        let operation = self.operations.of_request(work.ticket.request_type)?;
+        steps::reach(platform, steps::Step::Claimed).await;
+        match operation.execute(platform, &work).await {
+            Ok(done) => {
+                steps::reach(platform, steps::Step::CarriedOut).await;
+                outcome::succeed(platform, operation, &work, done).await?;
+                steps::reach(platform, steps::Step::Recorded).await;
+                tracing::info!(event_id = %event, ticket_id = %work.ticket.id, ticket = %work.ticket.number, "carried out");
+                Ok(JobVerdict::Done)
+            }
+            Err(failure) => outcome::fail(platform, operation, &work, failure).await,
+        }
+    }
+}
+
+#[async_trait]
+impl EventJobHandler for Executor {
+    async fn run(&self, event: EventId) -> Result<JobVerdict, Box<dyn std::error::Error + Send + Sync>> {
+        self.carry_out(event).await.map_err(|error| {
+            tracing::error!(event_id = %event, error = &error as &dyn std::error::Error, "the outcome of a job could not be recorded");
+            error.into()
+        })
+    }
+}

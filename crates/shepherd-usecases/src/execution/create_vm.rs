@@ -1,0 +1,504 @@
+//! CREATE_VM: from the decision to the object on the cluster.
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use shepherd_domain::audit::AuditAction;
+use shepherd_domain::catalog::{InstanceSize, TemplateSpec, TemplateStatus};
+use shepherd_domain::event::{AggregateType, EventStatus, EventType};
+use shepherd_domain::naming::VmName;
+use shepherd_domain::placement;
+use shepherd_domain::problem::{ErrorCode, FieldCode, Problem, Warning, WarningCode};
+use shepherd_domain::rendering::{Placement, RenderInput, VmDocument, VmIdentity};
+use shepherd_domain::spec::{CreatePayload, CreateSpec, EffectiveNumbers, effective_spec};
+use shepherd_domain::ticket::RequestType;
+use shepherd_domain::vm::VmStatus;
+use shepherd_domain::{ActorId, Environment};
+use shepherd_ports::UnitOfWork;
+use shepherd_ports::catalog::{SizeRecord, TemplateRecord};
+use shepherd_ports::clusters::ClusterRecord;
+use shepherd_ports::events::NewEvent;
+use shepherd_ports::namespaces::NamespaceRecord;
+use shepherd_ports::providers::{ApplyMode, EnsuredNamespace};
+use shepherd_ports::tickets::TicketRecord;
+use shepherd_ports::vms::{NewRevision, NewVm};
+
+use super::operation::{Done, Operation, Placed, Work, required};
+use super::steps::{self, Step};
+use super::{Failure, revalidate};
+use crate::approval::approve::Choice;
+use crate::vm::dry_run::{self, DryRun};
+use crate::{Platform, UseCaseError};
+
+/// How the machine is switched at creation.
+const RUN_STRATEGY: &str = "Always";
+
+/// The operation.
+pub(super) struct CreateVm;
+
+#[async_trait]
+impl Operation for CreateVm {
+    fn request_type(&self) -> RequestType {
+        RequestType::CreateVm
+    }
+
+    fn requested(&self) -> EventType {
+        EventType::VmCreationRequested
+    }
+
+    fn facts(&self) -> (EventType, EventType) {
+        (EventType::VmCreationCompleted, EventType::VmCreationFailed)
+    }
+
+    fn audits(&self) -> (AuditAction, AuditAction) {
+        (AuditAction::VmCreate, AuditAction::VmCreateFailed)
+    }
+
+    async fn place(
+        &self,
+        platform: &Platform,
+        ticket: &TicketRecord,
+        payload: &Value,
+        choice: &Choice,
+    ) -> Result<Placed, UseCaseError> {
+        let spec = spec_of(ticket, payload)?;
+        let facts = platform
+            .read
+            .create_facts(
+                spec.service_id,
+                &spec.namespace,
+                spec.template_id,
+                spec.instance_size_id,
+            )
+            .await?;
+        let namespace = check_namespace(facts.namespace, &spec.namespace)?;
+        let service = facts
+            .service
+            .ok_or_else(|| Problem::not_found(ErrorCode::ServiceNotFound, spec.service_id))?;
+        let size = facts
+            .size
+            .ok_or_else(|| Problem::not_found(ErrorCode::InstanceSizeNotFound, spec.instance_size_id))?;
+        let cluster = choose_cluster(platform, &namespace, &size.size, choice).await?;
+
+        let mut warnings = Vec::new();
+        let template = choose_template(platform, facts.template, &spec, choice, &mut warnings).await?;
+        let numbers = check_numbers(&spec, &size, namespace.environment, &mut warnings)?;
+        let (storage_class, storage_warning) = cluster.candidate().storage_class(choice.storage_class.as_deref())?;
+        warnings.extend(storage_warning);
+
+        let index = u32::try_from(service.next_instance_index)
+            .map_err(|_| UseCaseError::Broken("an instance index is negative"))?;
+        let name = VmName::generate(&namespace.name, &service.system_name, &service.name, index)?;
+        let identity = VmIdentity {
+            vm_id: platform.ids.id(),
+            event_id: ticket.event_id,
+            name: name.as_str().to_owned(),
+            namespace: namespace.name.clone(),
+            system: service.system_name,
+            service: service.name,
+            instance: name.instance().to_owned(),
+            ticket_number: ticket.number.clone(),
+            created_by: required(
+                ticket.requester_id.as_user(),
+                "a create ticket was not requested by a user",
+            )?,
+            revision: 1,
+        };
+        let document = render(
+            platform,
+            &identity,
+            &template.spec,
+            &size.size,
+            numbers,
+            storage_class.clone(),
+        );
+        match dry_run::ask(platform, &cluster, &namespace.name, &document).await {
+            DryRun::Accepted(found) => warnings.extend(found),
+            DryRun::Rejected(problem) => return Err(problem.into()),
+            DryRun::Unreachable => {
+                return Err(Problem::new(ErrorCode::ClusterUnreachable)
+                    .with("cluster", cluster.name)
+                    .into());
+            }
+        }
+        Ok(Placed {
+            cluster: cluster.id,
+            vm_id: identity.vm_id,
+            storage_class,
+            template: Some(template),
+            size: Some(size.size),
+            numbers: Some(numbers),
+            warnings,
+        })
+    }
+
+    async fn recheck(
+        &self,
+        uow: &mut dyn UnitOfWork,
+        ticket: &TicketRecord,
+        placed: &Placed,
+    ) -> Result<(), UseCaseError> {
+        let name = required(ticket.namespace.as_deref(), "a create ticket has no namespace")?;
+        let namespace = check_namespace(uow.namespaces().hold(name).await?, name)?;
+        let cluster = uow
+            .clusters()
+            .hold(placed.cluster)
+            .await?
+            .ok_or_else(|| Problem::not_found(ErrorCode::ClusterNotFound, placed.cluster))?;
+        let size = required(placed.size.as_ref(), "a creation was placed without a size")?;
+        Ok(cluster
+            .candidate()
+            .admit(&namespace.name, namespace.environment, size)?)
+    }
+
+    async fn effects(
+        &self,
+        uow: &mut dyn UnitOfWork,
+        ticket: &TicketRecord,
+        placed: &Placed,
+    ) -> Result<(), UseCaseError> {
+        let service_id = required(ticket.service_id, "a create ticket has no service")?;
+        let namespace = required(ticket.namespace.clone(), "a create ticket has no namespace")?;
+        let template = required(placed.template.as_ref(), "a creation was placed without a template")?;
+        let size = required(placed.size.as_ref(), "a creation was placed without a size")?;
+        let numbers = required(placed.numbers, "a creation was placed without numbers")?;
+        let context = &ticket.context_snapshot;
+        let (system, service) = required(
+            context.system.as_ref().zip(context.service.as_ref()),
+            "a create ticket does not name its system and service",
+        )?;
+        let index = uow.services().take_instance_index(service_id).await?;
+        let index = index.ok_or_else(|| Problem::not_found(ErrorCode::ServiceNotFound, service_id))?;
+        let name = VmName::generate(
+            &namespace,
+            &system.name,
+            &service.name,
+            u32::try_from(index).map_err(|_| UseCaseError::Broken("an instance index is negative"))?,
+        )?;
+        let vm = NewVm {
+            id: placed.vm_id,
+            service_id,
+            name: name.as_str().to_owned(),
+            instance_index: index,
+            instance: name.instance().to_owned(),
+            namespace,
+            cluster_id: placed.cluster,
+            ticket_id: ticket.id,
+            created_by: ticket.requester_id.clone(),
+            template_id: template.id,
+            template_version: template.version,
+            instance_size_id: size.id,
+            disk_gb: numbers.disk_gb,
+            cpu_cores: numbers.cpu_cores,
+            memory_mb: numbers.memory_mb,
+            storage_class: placed.storage_class.clone(),
+        };
+        Ok(uow.vms().insert(&vm).await?)
+    }
+
+    async fn execute(&self, platform: &Platform, work: &Work) -> Result<Done, Failure> {
+        let cluster = revalidate::cluster(platform, work.vm.cluster_id, work.ticket.environment).await?;
+        revalidate_namespace(platform, work).await?;
+        let document = document(platform, work)?;
+        let code = ErrorCode::VmCreationFailed;
+        let found = platform
+            .provider
+            .get_vm(cluster.id, &work.vm.namespace, &work.vm.name)
+            .await
+            .map_err(|error| Failure::of_provider(code, &cluster.name, &error))?;
+        if let Some(found) = &found
+            && found.event_id.as_deref() != Some(work.event.id.to_string().as_str())
+        {
+            let problem = Problem::new(ErrorCode::ClusterObjectConflict)
+                .with("cluster", cluster.name.as_str())
+                .with("namespace", work.vm.namespace.as_str())
+                .with("name", work.vm.name.as_str());
+            return Err(Failure::Permanent(
+                problem,
+                "an object of this name exists and was not made by this request".to_owned(),
+            ));
+        }
+        if found.is_none() {
+            ensure_namespace(platform, work, &cluster).await?;
+            steps::reach(platform, Step::NamespaceEnsured).await;
+        }
+        // Also when the object is there: applying the same document changes nothing on it and completes its Secret.
+        let applied = platform
+            .provider
+            .apply_vm(cluster.id, &document, ApplyMode::Persist)
+            .await
+            .map_err(|error| Failure::of_provider(code, &cluster.name, &error))?;
+        steps::reach(platform, Step::Applied).await;
+        Ok(Done {
+            uid: Some(applied.uid),
+            document: Some(document),
+        })
+    }
+
+    async fn succeed(
+        &self,
+        platform: &Platform,
+        uow: &mut dyn UnitOfWork,
+        work: &Work,
+        done: &Done,
+    ) -> Result<(), UseCaseError> {
+        let uid = required(done.uid.as_deref(), "a creation ended without an object")?;
+        uow.vms().set_uid(work.vm.id, uid).await?;
+        let document = required(done.document.as_ref(), "a creation ended without a document")?;
+        let yaml = platform.renderer.to_yaml(document);
+        let snapshot =
+            zstd::encode_all(yaml.as_bytes(), 0).map_err(|_| UseCaseError::Broken("compressing a revision failed"))?;
+        let revision = NewRevision {
+            id: platform.ids.id(),
+            vm_id: work.vm.id,
+            vm_name: work.vm.name.clone(),
+            snapshot,
+            sha256: platform.digests.sha256_hex(yaml.as_bytes()),
+            reason: work.ticket.reason.clone(),
+            ticket_id: Some(work.ticket.id),
+            changed_by: work.ticket.requester_id.clone(),
+        };
+        uow.vms().add_revision(&revision).await?;
+        Ok(())
+    }
+
+    async fn give_up(&self, uow: &mut dyn UnitOfWork, work: &Work, problem: &Problem) -> Result<(), UseCaseError> {
+        // Unless the cluster has reported something in the meantime, the row says why nothing came of it.
+        let step = VmStatus::Creating
+            .fail_creation()
+            .map_err(|error| UseCaseError::invalid_transition("vm", &error))?;
+        uow.vms()
+            .transition(work.vm.id, step, Some(problem.code.as_str()), None)
+            .await?;
+        Ok(())
+    }
+}
+
+fn spec_of(ticket: &TicketRecord, payload: &Value) -> Result<CreateSpec, UseCaseError> {
+    let original: CreatePayload = stored(payload, "payload")?;
+    let modified: Option<CreateSpec> = ticket
+        .modified_spec
+        .as_ref()
+        .map(|spec| stored(spec, "modified spec"))
+        .transpose()?;
+    Ok(effective_spec(&original.spec, modified.as_ref()).clone())
+}
+
+fn stored<T: serde::de::DeserializeOwned>(value: &Value, what: &'static str) -> Result<T, UseCaseError> {
+    serde_json::from_value(value.clone()).map_err(|source| UseCaseError::Stored { what, source })
+}
+
+fn check_namespace(found: Option<NamespaceRecord>, name: &str) -> Result<NamespaceRecord, Problem> {
+    let namespace = found.ok_or_else(|| Problem::new(ErrorCode::NamespaceNotRegistered).with("namespace", name))?;
+    if namespace.enabled {
+        Ok(namespace)
+    } else {
+        Err(Problem::new(ErrorCode::NamespaceDisabled).with("namespace", name))
+    }
+}
+
+async fn choose_cluster(
+    platform: &Platform,
+    namespace: &NamespaceRecord,
+    size: &InstanceSize,
+    choice: &Choice,
+) -> Result<ClusterRecord, UseCaseError> {
+    if let Some(id) = choice.cluster {
+        let cluster = platform
+            .read
+            .get_cluster(id)
+            .await?
+            .ok_or_else(|| Problem::invalid_field("selected_cluster_id", FieldCode::NotFound))?;
+        cluster
+            .candidate()
+            .admit(&namespace.name, namespace.environment, size)?;
+        return Ok(cluster);
+    }
+    let clusters = platform.read.enabled_clusters().await?;
+    let candidates: Vec<_> = clusters.iter().map(ClusterRecord::candidate).collect();
+    let only = match placement::eligible(&candidates, &namespace.name, namespace.environment, size)[..] {
+        [only] => Some(only.id),
+        _ => None,
+    };
+    let found = only.and_then(|id| clusters.into_iter().find(|cluster| cluster.id == id));
+    found.ok_or_else(|| Problem::invalid_field("selected_cluster_id", FieldCode::Required).into())
+}
+
+async fn choose_template(
+    platform: &Platform,
+    requested: Option<TemplateRecord>,
+    spec: &CreateSpec,
+    choice: &Choice,
+    warnings: &mut Vec<Warning>,
+) -> Result<TemplateRecord, UseCaseError> {
+    let requested = requested.ok_or_else(|| Problem::not_found(ErrorCode::TemplateNotFound, spec.template_id))?;
+    let template = match choice.template_version {
+        Some(version) if version != requested.version => {
+            let other = platform.read.get_template_version(&requested.name, version).await?;
+            other.ok_or_else(|| Problem::invalid_field("selected_template_version", FieldCode::NotFound))?
+        }
+        Some(_) | None => requested.clone(),
+    };
+    match template.status {
+        TemplateStatus::Active => Ok(template),
+        TemplateStatus::Deprecated if template.id == requested.id => {
+            warnings.push(
+                Warning::new(WarningCode::TemplateDeprecated)
+                    .with("template", template.name.as_str())
+                    .with("version", template.version),
+            );
+            Ok(template)
+        }
+        TemplateStatus::Draft | TemplateStatus::Deprecated | TemplateStatus::Archived => {
+            Err(Problem::new(ErrorCode::TemplateNotActive)
+                .with("template_id", template.id.to_string())
+                .with("version", template.version)
+                .with("status", template.status.as_str())
+                .into())
+        }
+    }
+}
+
+fn check_numbers(
+    spec: &CreateSpec,
+    size: &SizeRecord,
+    environment: Environment,
+    warnings: &mut Vec<Warning>,
+) -> Result<EffectiveNumbers, Problem> {
+    let size = &size.size;
+    if !size.enabled {
+        warnings.push(
+            Warning::new(WarningCode::InstanceSizeDisabledSinceRequest).with("instance_size", size.name.as_str()),
+        );
+    }
+    let numbers = EffectiveNumbers::of(spec, size);
+    size.check_disk(numbers.disk_gb)?;
+    let pairs = [
+        ("cpu", numbers.cpu_request, numbers.cpu_cores),
+        ("memory", numbers.memory_request_mb, numbers.memory_mb),
+    ];
+    for (resource, request, limit) in pairs {
+        let problem = |code| {
+            Problem::new(code)
+                .with("resource", resource)
+                .with("request", request)
+                .with("limit", limit)
+        };
+        if request > limit {
+            return Err(problem(ErrorCode::OvercommitInvalid));
+        }
+        if size.dedicated_cpu && request != limit {
+            return Err(problem(ErrorCode::DedicatedCpuOvercommitConflict));
+        }
+    }
+    if environment == Environment::Prod && numbers.is_overcommitted() {
+        warnings.push(Warning::new(WarningCode::ProdOvercommit).with("instance_size", size.name.as_str()));
+    }
+    Ok(numbers)
+}
+
+fn render(
+    platform: &Platform,
+    identity: &VmIdentity,
+    template: &TemplateSpec,
+    size: &InstanceSize,
+    numbers: EffectiveNumbers,
+    storage_class: Option<String>,
+) -> VmDocument {
+    platform.renderer.render(&RenderInput {
+        identity,
+        template,
+        size,
+        numbers,
+        placement: &Placement { storage_class },
+        run_strategy: RUN_STRATEGY,
+    })
+}
+
+/// The document of an approved ticket, from its snapshots alone.
+fn document(platform: &Platform, work: &Work) -> Result<VmDocument, UseCaseError> {
+    let ticket = &work.ticket;
+    let spec = spec_of(ticket, &work.event.payload)?;
+    let snapshot = required(
+        ticket
+            .template_snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.get("spec")),
+        "an approved ticket has no template snapshot",
+    )?;
+    let template: TemplateSpec = stored(snapshot, "template snapshot")?;
+    let snapshot = required(
+        ticket.instance_size_snapshot.as_ref(),
+        "an approved ticket has no size snapshot",
+    )?;
+    let size: InstanceSize = stored(snapshot, "size snapshot")?;
+    let identity = VmIdentity {
+        vm_id: work.vm.id,
+        event_id: work.event.id,
+        name: work.vm.name.clone(),
+        namespace: work.vm.namespace.clone(),
+        system: work.vm.system_name.clone(),
+        service: work.vm.service_name.clone(),
+        instance: work.vm.instance.clone(),
+        ticket_number: ticket.number.clone(),
+        created_by: required(
+            ticket.requester_id.as_user(),
+            "a create ticket was not requested by a user",
+        )?,
+        revision: 1,
+    };
+    let numbers = EffectiveNumbers::of(&spec, &size);
+    Ok(render(
+        platform,
+        &identity,
+        &template,
+        &size,
+        numbers,
+        ticket.selected_storage_class.clone(),
+    ))
+}
+
+async fn revalidate_namespace(platform: &Platform, work: &Work) -> Result<(), Failure> {
+    let mut uow = platform.begin().await?;
+    let found = uow.namespaces().hold(&work.vm.namespace).await?;
+    drop(uow);
+    let detail = || "the namespace changed since the approval".to_owned();
+    let namespace =
+        check_namespace(found, &work.vm.namespace).map_err(|problem| Failure::Permanent(problem, detail()))?;
+    if namespace.environment == work.ticket.environment {
+        return Ok(());
+    }
+    let problem = Problem::new(ErrorCode::NamespaceClusterEnvMismatch)
+        .with("namespace", namespace.name)
+        .with("namespace_env", namespace.environment.as_str())
+        .with("cluster_env", work.ticket.environment.as_str());
+    Err(Failure::Permanent(problem, detail()))
+}
+
+async fn ensure_namespace(platform: &Platform, work: &Work, cluster: &ClusterRecord) -> Result<(), Failure> {
+    let namespace = &work.vm.namespace;
+    let ensured = platform
+        .provider
+        .ensure_namespace(cluster.id, namespace, work.ticket.environment)
+        .await
+        .map_err(|error| Failure::of_namespace(namespace, &cluster.name, &error))?;
+    if ensured == EnsuredNamespace::Existed {
+        return Ok(());
+    }
+    let mut uow = platform.begin().await?;
+    uow.events()
+        .insert(NewEvent {
+            id: platform.ids.id(),
+            event_type: EventType::NamespaceCreated,
+            aggregate_type: AggregateType::Namespace,
+            aggregate_id: namespace.clone(),
+            payload: json!({"cluster_id": cluster.id, "cluster": cluster.name, "namespace": namespace}),
+            status: EventStatus::Completed,
+            causation_id: Some(work.event.id),
+            environment: Some(work.ticket.environment),
+            created_by: ActorId::system("worker"),
+            at: platform.now(),
+            trace_id: work.event.trace_id.clone(),
+        })
+        .await?;
+    Ok(uow.commit().await?)
+}

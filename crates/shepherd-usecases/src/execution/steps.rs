@@ -1,0 +1,78 @@
+//! The points of an operation between which a process can die.
+//!
+//! Tests stop a worker at each of them, kill it and let another one run the job again.
+
+use async_trait::async_trait;
+use strum::{Display, EnumIter, EnumString};
+
+use crate::Platform;
+
+/// A point of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, EnumIter)]
+#[strum(serialize_all = "snake_case")]
+pub enum Step {
+    /// The ticket is EXECUTING, no cluster was called.
+    Claimed,
+    /// Create: the namespace exists.
+    NamespaceEnsured,
+    /// Create: the object was applied.
+    Applied,
+    /// Delete: the deletion was asked for.
+    DeletionAsked,
+    /// Delete: the object is gone.
+    Gone,
+    /// The cluster has done its part, nothing is recorded yet.
+    CarriedOut,
+    /// Everything is recorded, the job is still there.
+    Recorded,
+}
+
+/// Is told about every step.
+#[async_trait]
+pub trait StepHook: Send + Sync {
+    /// The step was reached; the operation goes on when this returns.
+    async fn reached(&self, step: Step);
+}
+
+/// Lets every operation go on at once.
+pub struct NoHook;
+
+#[async_trait]
+impl StepHook for NoHook {
+    async fn reached(&self, _step: Step) {}
+}
+
+pub(super) async fn reach(platform: &Platform, step: Step) {
+    platform.step_hook.reached(step).await;
+}
+
+/// Halts the process at one step, for tests that kill it there.
+#[cfg(feature = "failpoints")]
+pub struct HaltAt {
+    step: Step,
+    marker: std::path::PathBuf,
+}
+
+#[cfg(feature = "failpoints")]
+impl HaltAt {
+    /// Reads `SHEPHERD_HALT_AT=<step>:<marker file>`; the marker is created when the step is reached.
+    pub fn from_env() -> Option<Self> {
+        let setting = std::env::var("SHEPHERD_HALT_AT").ok()?;
+        let (step, marker) = setting.split_once(':')?;
+        Some(Self {
+            step: step.parse().ok()?,
+            marker: marker.into(),
+        })
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[async_trait]
+impl StepHook for HaltAt {
+    async fn reached(&self, step: Step) {
+        // A marker that exists already belongs to a process that was killed here; this one goes on.
+        if step == self.step && std::fs::File::create_new(&self.marker).is_ok() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

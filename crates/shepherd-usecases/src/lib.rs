@@ -1,0 +1,26 @@
+//! One module per use case. Transactions begin and end here, and nowhere else.
+//!
+//! A use case takes a [`Platform`] (the ports it may reach), the [`Caller`](shepherd_ports::context::Caller), and a
+//! command that was parsed at the edge. It authorises, reads, calls clusters with no transaction open, and then
+//! writes everything that belongs together in one unit of work.
+
+pub mod approval;
+pub mod auth;
+pub mod authorization;
+pub mod catalog;
+pub mod cluster;
+pub mod confirmation;
+pub mod controllers;
+pub mod error;
+pub mod execution;
+pub mod idempotency;
+pub mod identity;
+pub mod namespace;
+pub mod platform;
+pub mod seed;
+pub mod service;
+pub mod system;
+pub mod vm;
+
+pub use error::UseCaseError;
+pub use platform::{Platform, Settings};
