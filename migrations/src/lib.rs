@@ -112,10 +112,7 @@ pub async fn pending(db: &DatabaseConnection) -> Result<Vec<String>, MigrationEr
 }
 
 fn named_status(step: &Migration) -> (String, bool) {
-    (
-        step.name().to_owned(),
-        step.status() == MigrationStatus::Applied,
-    )
+    (step.name().to_owned(), step.status() == MigrationStatus::Applied)
 }
 
 /// sea-orm panics when asked for a pool that is not PostgreSQL's; this makes it an error.

@@ -59,12 +59,11 @@ async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 async fn require_supported_server(connection: &mut PgConnection) -> Result<(), MigrationError> {
-    let (version_num, found): (i32, String) = sqlx::query_as(
-        "SELECT current_setting('server_version_num')::int4, current_setting('server_version')",
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(MigrationError::Lock)?;
+    let (version_num, found): (i32, String) =
+        sqlx::query_as("SELECT current_setting('server_version_num')::int4, current_setting('server_version')")
+            .fetch_one(connection)
+            .await
+            .map_err(MigrationError::Lock)?;
     if version_num / 10_000 < OLDEST_SUPPORTED_MAJOR {
         return Err(MigrationError::UnsupportedServer {
             found,

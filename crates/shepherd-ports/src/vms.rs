@@ -121,8 +121,8 @@ pub struct Projected {
 /// Writes machines.
 #[async_trait]
 pub trait VmRepository: Send {
-    /// Inserts a row in CREATING.
-    async fn insert(&mut self, vm: &NewVm) -> Result<(), RepositoryError>;
+    /// Inserts a row in CREATING; `false` when another machine of the namespace has the name.
+    async fn insert(&mut self, vm: &NewVm) -> Result<bool, RepositoryError>;
     /// Moves a row, if it is where the transition starts; `false` when it is not.
     async fn transition(
         &mut self,

@@ -41,10 +41,7 @@ async fn a_misspelt_legal_hold_is_refused() -> TestResult {
 }
 
 /// What becomes of a DELETE by the retention role after `preparation`: how many rows went, or who refused.
-async fn purge(
-    database: &Database,
-    preparation: &'static str,
-) -> Result<Result<u64, String>, sqlx::Error> {
+async fn purge(database: &Database, preparation: &'static str) -> Result<Result<u64, String>, sqlx::Error> {
     // Roles belong to the server and outlive the database of a test, so the transaction is never committed.
     const BECOME_RETENTION: &str = "
         DO $$ BEGIN

@@ -12,12 +12,8 @@ async fn an_update_raises_the_version_only_when_it_changes_something() -> TestRe
     database
         .run("UPDATE systems SET description = description, updated_at = now()")
         .await?;
-    database
-        .run("UPDATE approval_tickets SET status = status")
-        .await?;
-    database
-        .run("UPDATE instance_sizes SET enabled = enabled")
-        .await?;
+    database.run("UPDATE approval_tickets SET status = status").await?;
+    database.run("UPDATE instance_sizes SET enabled = enabled").await?;
     assert_eq!(database.number(SYSTEM).await?, 1);
     assert_eq!(database.number(TICKET).await?, 1);
     assert_eq!(database.number(SIZE).await?, 1);
@@ -25,12 +21,8 @@ async fn an_update_raises_the_version_only_when_it_changes_something() -> TestRe
     database
         .run("UPDATE systems SET description = 'new', row_version = 77")
         .await?;
-    database
-        .run("UPDATE approval_tickets SET reason = 'new'")
-        .await?;
-    database
-        .run("UPDATE instance_sizes SET enabled = false")
-        .await?;
+    database.run("UPDATE approval_tickets SET reason = 'new'").await?;
+    database.run("UPDATE instance_sizes SET enabled = false").await?;
     assert_eq!(database.number(SYSTEM).await?, 2);
     assert_eq!(database.number(TICKET).await?, 2);
     assert_eq!(database.number(SIZE).await?, 2);
@@ -43,10 +35,7 @@ async fn append_only_tables_refuse_every_other_change() -> TestResult {
     database
         .refuses(&[
             ("trg_domain_events_append_only", "DELETE FROM domain_events"),
-            (
-                "trg_domain_events_append_only",
-                "TRUNCATE domain_events CASCADE",
-            ),
+            ("trg_domain_events_append_only", "TRUNCATE domain_events CASCADE"),
             (
                 "trg_domain_events_immutable",
                 r#"UPDATE domain_events SET payload = '{"schema": 2}'"#,
@@ -83,14 +72,8 @@ async fn append_only_tables_refuse_every_other_change() -> TestResult {
                 "trg_ticket_transitions_append_only",
                 "UPDATE ticket_transitions SET reason = 'x'",
             ),
-            (
-                "trg_ticket_transitions_append_only",
-                "DELETE FROM ticket_transitions",
-            ),
-            (
-                "trg_ticket_transitions_append_only",
-                "TRUNCATE ticket_transitions",
-            ),
+            ("trg_ticket_transitions_append_only", "DELETE FROM ticket_transitions"),
+            ("trg_ticket_transitions_append_only", "TRUNCATE ticket_transitions"),
             (
                 "trg_vm_revisions_append_only",
                 "UPDATE vm_revisions SET change_reason = 'x'",
@@ -104,9 +87,7 @@ async fn append_only_tables_refuse_every_other_change() -> TestResult {
 #[tokio::test]
 async fn an_event_may_still_run_through_its_states() -> TestResult {
     let database = Database::filled().await?;
-    database
-        .run("UPDATE domain_events SET status = 'PROCESSING'")
-        .await?;
+    database.run("UPDATE domain_events SET status = 'PROCESSING'").await?;
     database
         .run("UPDATE domain_events SET status = 'FAILED', error_code = 'X', processed_at = now(), archived_at = now()")
         .await?;
@@ -119,18 +100,12 @@ async fn immutable_columns_stay() -> TestResult {
     database
         .refuses(&[
             ("trg_systems_immutable", "UPDATE systems SET name = 'other'"),
-            (
-                "trg_services_immutable",
-                "UPDATE services SET name = 'other'",
-            ),
+            ("trg_services_immutable", "UPDATE services SET name = 'other'"),
             (
                 "trg_services_next_instance_index",
                 "UPDATE services SET next_instance_index = 1",
             ),
-            (
-                "trg_vms_immutable",
-                "UPDATE vms SET name = 'other', hostname = 'other'",
-            ),
+            ("trg_vms_immutable", "UPDATE vms SET name = 'other', hostname = 'other'"),
             (
                 "trg_namespace_registry_immutable",
                 "UPDATE namespace_registry SET name = 'other'",
@@ -139,14 +114,8 @@ async fn immutable_columns_stay() -> TestResult {
                 "trg_namespace_registry_environment",
                 "UPDATE namespace_registry SET environment = 'prod'",
             ),
-            (
-                "trg_clusters_immutable",
-                "UPDATE clusters SET name = 'other'",
-            ),
-            (
-                "trg_clusters_environment",
-                "UPDATE clusters SET environment = 'prod'",
-            ),
+            ("trg_clusters_immutable", "UPDATE clusters SET name = 'other'"),
+            ("trg_clusters_environment", "UPDATE clusters SET environment = 'prod'"),
             (
                 "trg_clusters_default_storage_class",
                 "UPDATE clusters SET default_storage_class = 'fast'",
@@ -174,28 +143,21 @@ async fn a_default_storage_class_outlives_its_absence() -> TestResult {
     database
         .run("UPDATE clusters SET storage_classes = '{fast}', default_storage_class = 'fast'")
         .await?;
-    database
-        .run("UPDATE clusters SET storage_classes = '{}'")
-        .await?;
+    database.run("UPDATE clusters SET storage_classes = '{}'").await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn the_first_time_a_vm_ran_is_kept() -> TestResult {
     let database = Database::filled().await?;
-    database
-        .run("UPDATE vms SET first_running_at = now()")
-        .await?;
+    database.run("UPDATE vms SET first_running_at = now()").await?;
     database
         .refuses(&[
             (
                 "trg_vms_first_running_at",
                 "UPDATE vms SET first_running_at = now() + interval '1 day'",
             ),
-            (
-                "trg_vms_first_running_at",
-                "UPDATE vms SET first_running_at = NULL",
-            ),
+            ("trg_vms_first_running_at", "UPDATE vms SET first_running_at = NULL"),
         ])
         .await
 }
@@ -205,10 +167,7 @@ async fn derived_columns_change_with_their_source_or_their_stamp() -> TestResult
     let database = Database::filled().await?;
     database
         .refuses(&[
-            (
-                "trg_instance_sizes_derived",
-                "UPDATE instance_sizes SET cpu_cores = 4",
-            ),
+            ("trg_instance_sizes_derived", "UPDATE instance_sizes SET cpu_cores = 4"),
             (
                 "trg_instance_sizes_derived",
                 "UPDATE instance_sizes SET memory_mb = 8192",
@@ -286,22 +245,46 @@ async fn malformed_rows_are_refused_by_name() -> TestResult {
                 "INSERT INTO users (id, username, created_by) VALUES (gen_random_uuid(), 'ADA', 'x')",
             ),
             ("ck_roles_permissions", "UPDATE roles SET permissions = '{vm:*}'"),
-            ("ck_roles_permissions", "UPDATE roles SET permissions = '{vm:read,NULL}'"),
-            ("ck_role_bindings_allowed_environments", "UPDATE role_bindings SET allowed_environments = '{}'"),
-            ("ck_role_bindings_allowed_environments", "UPDATE role_bindings SET allowed_environments = '{stage}'"),
-            ("ck_role_bindings_scope_id", "UPDATE role_bindings SET scope_type = 'system'"),
+            (
+                "ck_roles_permissions",
+                "UPDATE roles SET permissions = '{vm:read,NULL}'",
+            ),
+            (
+                "ck_role_bindings_allowed_environments",
+                "UPDATE role_bindings SET allowed_environments = '{}'",
+            ),
+            (
+                "ck_role_bindings_allowed_environments",
+                "UPDATE role_bindings SET allowed_environments = '{stage}'",
+            ),
+            (
+                "ck_role_bindings_scope_id",
+                "UPDATE role_bindings SET scope_type = 'system'",
+            ),
             (
                 "uq_role_bindings_grant",
                 "INSERT INTO role_bindings (id, user_id, role_id, source, created_by)
                  SELECT gen_random_uuid(), user_id, role_id, source, 'x' FROM role_bindings",
             ),
-            ("ck_resource_role_bindings_owner_never_expires", "UPDATE resource_role_bindings SET expires_at = now()"),
+            (
+                "ck_resource_role_bindings_owner_never_expires",
+                "UPDATE resource_role_bindings SET expires_at = now()",
+            ),
             ("ck_vms_instance", "UPDATE vms SET instance = '1'"),
             ("ck_vms_hostname", "UPDATE vms SET hostname = 'other'"),
             ("fk_vms_cluster_id", "DELETE FROM clusters"),
-            ("ck_instance_sizes_disk_range", "UPDATE instance_sizes SET min_disk_gb = 101"),
-            ("ck_instance_sizes_cpu_request", "UPDATE instance_sizes SET cpu_request = 3"),
-            ("ck_instance_sizes_hugepages", "UPDATE instance_sizes SET hugepages_size = '2Mi', derived_sha256 = 's'"),
+            (
+                "ck_instance_sizes_disk_range",
+                "UPDATE instance_sizes SET min_disk_gb = 101",
+            ),
+            (
+                "ck_instance_sizes_cpu_request",
+                "UPDATE instance_sizes SET cpu_request = 3",
+            ),
+            (
+                "ck_instance_sizes_hugepages",
+                "UPDATE instance_sizes SET hugepages_size = '2Mi', derived_sha256 = 's'",
+            ),
             (
                 "pk_idempotency_keys",
                 "INSERT INTO idempotency_keys (user_id, key, method, path, request_hash, expires_at)

@@ -67,10 +67,7 @@ impl Database {
         let mut empty = Vec::new();
         for table in tables {
             let any_row = sqlx::AssertSqlSafe(format!("SELECT EXISTS (SELECT FROM {table})"));
-            if !sqlx::query_scalar::<_, bool>(any_row)
-                .fetch_one(self.pool())
-                .await?
-            {
+            if !sqlx::query_scalar::<_, bool>(any_row).fetch_one(self.pool()).await? {
                 empty.push(table);
             }
         }

@@ -21,10 +21,7 @@ async fn an_empty_database_goes_up_down_and_up() -> TestResult {
 async fn a_filled_database_goes_up_down_and_up() -> TestResult {
     let database = Database::filled().await?;
     let missed = database.empty_tables().await?;
-    assert!(
-        missed.is_empty(),
-        "one_row_everywhere.sql misses {missed:?}"
-    );
+    assert!(missed.is_empty(), "one_row_everywhere.sql misses {missed:?}");
     migrations::down(&database.connection, None).await?;
     assert_eq!(database.number(LEFTOVERS).await?, 0);
     migrations::up(&database.connection).await?;
@@ -68,15 +65,11 @@ async fn replicas_that_start_together_take_turns() -> TestResult {
 
 #[tokio::test]
 async fn asking_what_is_pending_writes_nothing() -> TestResult {
-    const RELATIONS: &str =
-        "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace";
+    const RELATIONS: &str = "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace";
     let database = Database::empty().await;
     let pending = migrations::pending(&database.connection).await?;
     let status = migrations::status(&database.connection).await?;
-    assert_eq!(
-        pending.first().map(String::as_str),
-        Some("m20261121_000001_platform")
-    );
+    assert_eq!(pending.first().map(String::as_str), Some("m20261121_000001_platform"));
     assert_eq!(pending.len(), status.len());
     assert!(status.iter().all(|(_, applied)| !applied));
     assert_eq!(database.number(RELATIONS).await?, 0);

@@ -31,12 +31,30 @@ async fn an_approval_names_its_approver_and_its_place() -> TestResult {
                     status = 'APPROVED', approver_id = 'someone', decided_at = now(),
                     selected_cluster_id = gen_random_uuid()",
             ),
-            ("ck_approval_tickets_rejected", "UPDATE approval_tickets SET status = 'REJECTED'"),
-            ("ck_approval_tickets_modification_reason", "UPDATE approval_tickets SET modified_spec = '{}'"),
-            ("ck_approval_tickets_target", "UPDATE approval_tickets SET namespace = NULL"),
-            ("ck_approval_tickets_child", "UPDATE approval_tickets SET sequence_no = 1"),
-            ("ck_approval_tickets_status", "UPDATE approval_tickets SET status = 'DONE'"),
-            ("trg_approval_tickets_immutable", "UPDATE approval_tickets SET number = 'TKT-999999'"),
+            (
+                "ck_approval_tickets_rejected",
+                "UPDATE approval_tickets SET status = 'REJECTED'",
+            ),
+            (
+                "ck_approval_tickets_modification_reason",
+                "UPDATE approval_tickets SET modified_spec = '{}'",
+            ),
+            (
+                "ck_approval_tickets_target",
+                "UPDATE approval_tickets SET namespace = NULL",
+            ),
+            (
+                "ck_approval_tickets_child",
+                "UPDATE approval_tickets SET sequence_no = 1",
+            ),
+            (
+                "ck_approval_tickets_status",
+                "UPDATE approval_tickets SET status = 'DONE'",
+            ),
+            (
+                "trg_approval_tickets_immutable",
+                "UPDATE approval_tickets SET number = 'TKT-999999'",
+            ),
         ])
         .await?;
     database.run(APPROVE).await?;

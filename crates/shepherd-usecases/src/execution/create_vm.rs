@@ -31,6 +31,8 @@ use crate::{Platform, UseCaseError};
 
 /// How the machine is switched at creation.
 const RUN_STRATEGY: &str = "Always";
+/// How many numbers with taken names an approval skips at most.
+const MAX_SKIPPED_NUMBERS: u32 = 100;
 
 /// The operation.
 pub(super) struct CreateVm;
@@ -85,9 +87,12 @@ impl Operation for CreateVm {
         let (storage_class, storage_warning) = cluster.candidate().storage_class(choice.storage_class.as_deref())?;
         warnings.extend(storage_warning);
 
-        let index = u32::try_from(service.next_instance_index)
-            .map_err(|_| UseCaseError::Broken("an instance index is negative"))?;
-        let name = VmName::generate(&namespace.name, &service.system_name, &service.name, index)?;
+        let name = vm_name(
+            &namespace.name,
+            &service.system_name,
+            &service.name,
+            service.next_instance_index,
+        )?;
         let identity = VmIdentity {
             vm_id: platform.ids.id(),
             event_id: ticket.event_id,
@@ -166,20 +171,12 @@ impl Operation for CreateVm {
             context.system.as_ref().zip(context.service.as_ref()),
             "a create ticket does not name its system and service",
         )?;
-        let index = uow.services().take_instance_index(service_id).await?;
-        let index = index.ok_or_else(|| Problem::not_found(ErrorCode::ServiceNotFound, service_id))?;
-        let name = VmName::generate(
-            &namespace,
-            &system.name,
-            &service.name,
-            u32::try_from(index).map_err(|_| UseCaseError::Broken("an instance index is negative"))?,
-        )?;
-        let vm = NewVm {
+        let mut vm = NewVm {
             id: placed.vm_id,
             service_id,
-            name: name.as_str().to_owned(),
-            instance_index: index,
-            instance: name.instance().to_owned(),
+            name: String::new(),
+            instance_index: 0,
+            instance: String::new(),
             namespace,
             cluster_id: placed.cluster,
             ticket_id: ticket.id,
@@ -192,7 +189,20 @@ impl Operation for CreateVm {
             memory_mb: numbers.memory_mb,
             storage_class: placed.storage_class.clone(),
         };
-        Ok(uow.vms().insert(&vm).await?)
+        // Service `eu-redis` of System `shop` and Service `redis` of System `shop-eu` make the same names; a number
+        // whose name is taken is skipped, as numbers only grow.
+        for _ in 0..MAX_SKIPPED_NUMBERS {
+            let index = uow.services().take_instance_index(service_id).await?;
+            let index = index.ok_or_else(|| Problem::not_found(ErrorCode::ServiceNotFound, service_id))?;
+            let name = vm_name(&vm.namespace, &system.name, &service.name, index)?;
+            vm.name = name.as_str().to_owned();
+            vm.instance_index = index;
+            vm.instance = name.instance().to_owned();
+            if uow.vms().insert(&vm).await? {
+                return Ok(());
+            }
+        }
+        Err(UseCaseError::Broken("too many machine names in a row are taken"))
     }
 
     async fn execute(&self, platform: &Platform, work: &Work) -> Result<Done, Failure> {
@@ -271,6 +281,11 @@ impl Operation for CreateVm {
             .await?;
         Ok(())
     }
+}
+
+fn vm_name(namespace: &str, system: &str, service: &str, index: i32) -> Result<VmName, UseCaseError> {
+    let index = u32::try_from(index).map_err(|_| UseCaseError::Broken("an instance index is negative"))?;
+    Ok(VmName::generate(namespace, system, service, index)?)
 }
 
 fn spec_of(ticket: &TicketRecord, payload: &Value) -> Result<CreateSpec, UseCaseError> {

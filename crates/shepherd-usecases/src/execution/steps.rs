@@ -46,6 +46,15 @@ pub(super) async fn reach(platform: &Platform, step: Step) {
     platform.step_hook.reached(step).await;
 }
 
+/// The hook of this process: none, except in a build for tests that is told to halt somewhere.
+pub fn hook() -> std::sync::Arc<dyn StepHook> {
+    #[cfg(feature = "failpoints")]
+    if let Some(halt) = HaltAt::from_env() {
+        return std::sync::Arc::new(halt);
+    }
+    std::sync::Arc::new(NoHook)
+}
+
 /// Halts the process at one step, for tests that kill it there.
 #[cfg(feature = "failpoints")]
 pub struct HaltAt {

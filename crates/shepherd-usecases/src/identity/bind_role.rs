@@ -28,11 +28,20 @@ pub struct BindRole {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// What was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The binding.
+    pub id: RoleBindingId,
+    /// Its environments; a role of platform administrators always has both.
+    pub environments: EnvironmentSet,
+}
+
 /// Creates the binding.
 ///
 /// # Errors
 /// ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE, GRANT_CEILING_EXCEEDED, USER_NOT_FOUND, ROLE_BINDING_EXISTS.
-pub async fn execute(platform: &Platform, caller: &Caller, command: BindRole) -> Result<RoleBindingId, UseCaseError> {
+pub async fn execute(platform: &Platform, caller: &Caller, command: BindRole) -> Result<Bound, UseCaseError> {
     caller.require(Permission::RbacManage)?;
     if command.environments.is_empty() {
         return Err(Problem::invalid_field("allowed_environments", FieldCode::Required).into());
@@ -90,7 +99,10 @@ pub async fn execute(platform: &Platform, caller: &Caller, command: BindRole) ->
         .details(json!({"username": user.username, "allowed_environments": environments}));
     platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
     uow.commit().await?;
-    Ok(binding.id)
+    Ok(Bound {
+        id: binding.id,
+        environments,
+    })
 }
 
 /// The grant ceiling: every permission of the grant is held by the grantor with a scope and environments that cover

@@ -1,0 +1,161 @@
+//! The composition root: every adapter is constructed and wired here, by hand.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use shepherd_crypto::{KeyRing, MasterKey};
+use shepherd_identity::{Argon2Hasher, JwtIssuer};
+use shepherd_kubevirt::{CallLimits, Intake, KubeVirtProvider, KubeVirtRenderer};
+use shepherd_notify::InboxSender;
+use shepherd_ports::crypto::{Cipher, Digests};
+use shepherd_ports::secrets::{SecretName, SecretStore};
+use shepherd_ports::{Clock, IdSource};
+use shepherd_postgres::{ConnectOptions, PgStore};
+use shepherd_usecases::cluster::credentials::DatabaseCredentials;
+use shepherd_usecases::execution::{Operations, steps};
+use shepherd_usecases::{Platform, auth::SubjectCache};
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::host::{SystemClock, UuidV7Source};
+
+/// Everything a command needs.
+pub struct Wired {
+    /// The store, for the worker and for health.
+    pub store: PgStore,
+    /// The ports and settings.
+    pub platform: Arc<Platform>,
+    /// The operations tickets can ask for.
+    pub operations: Arc<Operations>,
+}
+
+/// Connects to the database.
+///
+/// # Errors
+/// When the address cannot be understood or the database does not answer.
+pub async fn connect(config: &Config) -> anyhow::Result<PgStore> {
+    let database = &config.database;
+    let mut options = ConnectOptions::new(database.connection_url().context("database.url")?);
+    options.max_connections = database.max_conns;
+    options.min_connections = database.min_conns;
+    options.max_lifetime = database.max_conn_lifetime;
+    options.idle_timeout = database.max_conn_idle_time;
+    options.lock_timeout = database.lock_timeout;
+    options.statement_timeout = database.statement_timeout;
+    PgStore::connect(&options)
+        .await
+        .context("the database cannot be reached (database.url or database.host, .port, .user, .password)")
+}
+
+/// Wires the product. The secrets of the installation are made at the first start.
+///
+/// # Errors
+/// When a secret does not fit what was sealed before, or the database fails.
+pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn IdSource> = Arc::new(UuidV7Source);
+    let key_ring = Arc::new(key_ring(config, &store).await?);
+    let session_secret = session_secret(config, &store).await?;
+    let digests = Arc::new(InstallationDigests {
+        key: Zeroizing::new(session_secret.as_bytes().to_vec()),
+    });
+    let further = config
+        .security
+        .jwt_verification_keys
+        .iter()
+        .map(|key| Zeroizing::new(key.as_bytes().to_vec()))
+        .collect();
+    let tokens = JwtIssuer::new(Zeroizing::new(session_secret.as_bytes().to_vec()), further)
+        .context("security.session_secret")?;
+
+    let cipher: Arc<dyn Cipher> = key_ring;
+    let credentials = Arc::new(DatabaseCredentials::new(Arc::new(store.clone()), Arc::clone(&cipher)));
+    let limits = CallLimits {
+        call_timeout: config.k8s.call_timeout,
+        concurrency: config.k8s.cluster_concurrency,
+        ..CallLimits::default()
+    };
+    let platform = Platform {
+        store: Arc::new(store.clone()),
+        read: Arc::new(store.clone()),
+        leases: Arc::new(store.clone()),
+        provider: Arc::new(KubeVirtProvider::new(credentials, Arc::clone(&clock), limits)),
+        renderer: Arc::new(KubeVirtRenderer),
+        intake: Arc::new(Intake::new(
+            config.security.allow_insecure_clusters,
+            config.security.outbound_allowlist.clone(),
+        )),
+        cipher,
+        digests,
+        passwords: Arc::new(Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY)?),
+        tokens: Arc::new(tokens),
+        notifications: Arc::new(InboxSender),
+        settings: config.settings(instance_name(&*ids)),
+        clock,
+        ids,
+        subjects: SubjectCache::default(),
+        step_hook: steps::hook(),
+    };
+    Ok(Wired {
+        store,
+        platform: Arc::new(platform),
+        operations: Arc::new(Operations::all()?),
+    })
+}
+
+/// A name that tells replicas apart, also on one host.
+fn instance_name(ids: &dyn IdSource) -> String {
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    let host = host
+        .map(|host| host.trim().to_owned())
+        .filter(|host| !host.is_empty())
+        .unwrap_or_else(|| "shepherd".to_owned());
+    format!("{host}-{:08x}", ids.next() & 0xffff_ffff)
+}
+
+async fn key_ring(config: &Config, store: &PgStore) -> anyhow::Result<KeyRing> {
+    let active = match &config.security.encryption_key {
+        Some(given) => MasterKey::from_base64(given).context("ENCRYPTION_KEY")?,
+        None => {
+            let candidate = MasterKey::generate()?.to_base64();
+            MasterKey::from_base64(&store.load_or_create(SecretName::EncryptionKey, candidate).await?)
+                .context("the stored encryption key")?
+        }
+    };
+    let used = store.sealing_key_ids().await?;
+    if let Some(foreign) = used.iter().find(|id| id.as_str() != active.id()) {
+        bail!(
+            "ENCRYPTION_KEY has id {}, but rows are sealed with the key {foreign}; start with that key (or, when it is the one in the \
+             database, without ENCRYPTION_KEY), and change keys only by `shepherd keys rotate --from-db`",
+            active.id()
+        );
+    }
+    Ok(KeyRing::new(active, Vec::new()))
+}
+
+async fn session_secret(config: &Config, store: &PgStore) -> anyhow::Result<Zeroizing<String>> {
+    match &config.security.session_secret {
+        Some(given) => Ok(Zeroizing::new(given.clone())),
+        None => {
+            let candidate = MasterKey::generate()?.to_base64();
+            Ok(store.load_or_create(SecretName::SessionSecret, candidate).await?)
+        }
+    }
+}
+
+/// Digests under the session secret of the installation.
+struct InstallationDigests {
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl Digests for InstallationDigests {
+    fn sha256_hex(&self, bytes: &[u8]) -> String {
+        shepherd_crypto::sha256_hex(bytes)
+    }
+
+    fn keyed_hex(&self, text: &str) -> String {
+        shepherd_crypto::keyed_hash(&self.key, text)
+    }
+}

@@ -1,0 +1,108 @@
+//! The subcommands of the binary.
+
+mod migrate;
+mod seed;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Loaded};
+use crate::{http, telemetry};
+
+/// Governance of KubeVirt virtual machines over many clusters.
+#[derive(Parser)]
+#[command(name = "shepherd", version, about)]
+struct Cli {
+    /// Configuration file; otherwise config.yaml here, in ./config or in /etc/kubevirt-shepherd, when there is one.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the API, the worker and the controllers, together or apart.
+    Serve(serve::Options),
+    /// Creates, removes or shows the steps of the schema.
+    Migrate {
+        #[command(subcommand)]
+        direction: migrate::Direction,
+    },
+    /// Creates built-in roles, templates, sizes and the first administrator; what exists stays as it is.
+    Seed,
+    /// Prints the OpenAPI document.
+    Openapi,
+    /// Looks at the configuration.
+    Config {
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Loads and checks it, and says where values come from.
+    Check,
+}
+
+/// Runs the binary.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shepherd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Command::Openapi = cli.command {
+        let mut document = serde_json::to_string_pretty(&http::openapi::document()?)?;
+        document.push('\n');
+        print!("{document}");
+        return Ok(());
+    }
+    let loaded = config::load(cli.config.as_deref(), |name| std::env::var(name).ok()).context("configuration")?;
+    if let Command::Config {
+        what: ConfigCommand::Check,
+    } = cli.command
+    {
+        return check(&loaded);
+    }
+    telemetry::init(&loaded.config.log);
+    // One provider for all of TLS; a second one could only come in by accident and is refused by cargo-deny.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(options) => serve::run(loaded.config, options).await,
+            Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
+            Command::Seed => seed::run(&loaded.config).await,
+            Command::Openapi | Command::Config { .. } => Ok(()),
+        }
+    })
+}
+
+fn check(loaded: &Loaded) -> anyhow::Result<()> {
+    match &loaded.file {
+        Some(file) => println!("file: {}", file.display()),
+        None => println!("file: none; defaults and environment only"),
+    }
+    for (key, name) in &loaded.from_environment {
+        println!("environment: {key} from {name}");
+    }
+    println!("The configuration is valid.");
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! `shepherd seed`.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde::de::DeserializeOwned;
+use shepherd_usecases::seed::{self, Seeds};
+use zeroize::Zeroizing;
+
+use crate::bootstrap;
+use crate::config::Config;
+
+/// Characters of a generated password.
+const PASSWORD_LENGTH: usize = 24;
+
+pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
+    let seeds = Seeds {
+        roles: read(&config.seed.dir, "roles.yaml")?,
+        templates: read(&config.seed.dir, "templates.yaml")?,
+        sizes: read(&config.seed.dir, "instance_sizes.yaml")?,
+    };
+    let store = bootstrap::connect(config).await?;
+    refuse_pending(&store).await?;
+    let wired = bootstrap::wire(config, store).await?;
+    let given = std::env::var("SEED_ADMIN_PASSWORD").ok().map(Zeroizing::new);
+    let generated = given.is_none();
+    let password = match given {
+        Some(password) => password,
+        None => shepherd_crypto::random_password(PASSWORD_LENGTH)?,
+    };
+    let done = seed::execute(&wired.platform, seeds, password.clone()).await?;
+    for (kind, names) in [
+        ("roles", &done.roles),
+        ("templates", &done.templates),
+        ("instance sizes", &done.sizes),
+    ] {
+        match names.len() {
+            0 => println!("{kind}: all present"),
+            _ => println!("{kind}: created {}", names.join(", ")),
+        }
+    }
+    match (done.admin, generated) {
+        (true, true) => println!(
+            "administrator: user `{}`, password `{}` (shown once; it must be changed at the first login)",
+            seed::ADMIN,
+            *password
+        ),
+        (true, false) => println!(
+            "administrator: user `{}`, password from SEED_ADMIN_PASSWORD (it must be changed at the first login)",
+            seed::ADMIN
+        ),
+        (false, _) => println!("administrator: present"),
+    }
+    wired.store.close().await?;
+    Ok(())
+}
+
+/// Refuses to work on a schema that is not this version's.
+pub(super) async fn refuse_pending(store: &shepherd_postgres::PgStore) -> anyhow::Result<()> {
+    let pending = migrations::pending(store.connection()).await?;
+    anyhow::ensure!(
+        pending.is_empty(),
+        "{} migrations are pending; run `shepherd migrate up` first",
+        pending.len()
+    );
+    Ok(())
+}
+
+fn read<T: DeserializeOwned>(directory: &Path, name: &str) -> anyhow::Result<Vec<T>> {
+    let path = directory.join(name);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{} (seed.dir)", path.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,171 @@
+//! `shepherd serve`.
+//!
+//! Start: database, migrations, secrets, controllers and worker, and last the listener. Stop, in reverse: the
+//! listener ends first, then running jobs get their time, then the loops are told, then the pool is closed.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use shepherd_ports::leases::HeartbeatKind;
+use shepherd_postgres::{QueueWorker, WorkerOptions};
+use shepherd_usecases::controllers;
+use shepherd_usecases::execution::Executor;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::seed::refuse_pending;
+use crate::bootstrap::{self, Wired};
+use crate::config::Config;
+use crate::http::{self, Api, Roles};
+use crate::tasks::TaskPool;
+
+/// Options of `serve`.
+#[derive(Args)]
+pub(super) struct Options {
+    /// What this process runs.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Role::Api, Role::Worker, Role::Controllers])]
+    roles: Vec<Role>,
+}
+
+/// A part of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Serves the API.
+    Api,
+    /// Carries out jobs.
+    Worker,
+    /// Takes part in leases: health and watches.
+    Controllers,
+}
+
+pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let roles = Roles {
+        api: options.roles.contains(&Role::Api),
+        worker: options.roles.contains(&Role::Worker),
+        controllers: options.roles.contains(&Role::Controllers),
+    };
+    let store = bootstrap::connect(&config).await?;
+    if config.database.auto_migrate {
+        migrations::up(store.connection()).await.context("migrations")?;
+    }
+    refuse_pending(&store).await?;
+    let wired = bootstrap::wire(&config, store).await?;
+    let pool = TaskPool::default();
+    if roles.controllers {
+        run_controllers(&wired, &pool);
+    }
+    if roles.worker {
+        run_worker(&config, &wired, &pool).await?;
+    }
+    let grace = config.server.shutdown_timeout;
+    let server = if roles.api {
+        Some(start_api(config, &wired, roles)?)
+    } else {
+        None
+    };
+    tracing::info!(instance = %wired.platform.settings.controllers.instance, ?roles, ready_ms = started.elapsed().as_millis(), "ready");
+
+    let handle = server.as_ref().map(actix_web::dev::Server::handle);
+    let ended = async {
+        match server {
+            Some(server) => server.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(ended);
+    tokio::select! {
+        result = &mut ended => result.context("the server ended")?,
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    if let Some(handle) = handle {
+        // The handle's future needs the server itself to be polled.
+        let stop = handle.stop(true);
+        tokio::select! {
+            () = stop => {}
+            _ = &mut ended => {}
+        }
+    }
+    if !pool.stop(grace).await {
+        tracing::warn!("some tasks did not end in time; their jobs go to another replica");
+    }
+    wired.store.close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_api(config: Config, wired: &Wired, roles: Roles) -> anyhow::Result<actix_web::dev::Server> {
+    let (bind, port) = (config.server.bind, config.server.port);
+    let api = Api::new(
+        Arc::clone(&wired.platform),
+        Arc::clone(&wired.operations),
+        Arc::new(wired.store.clone()),
+        roles,
+        config.server,
+    )?;
+    http::start(api).with_context(|| format!("{bind}:{port} cannot be bound (server.bind, server.port)"))
+}
+
+fn run_controllers(wired: &Wired, pool: &TaskPool) {
+    let platform = Arc::clone(&wired.platform);
+    pool.supervise_loop("health", move || {
+        let platform = Arc::clone(&platform);
+        async move { controllers::health::run(&platform).await }
+    });
+    let platform = Arc::clone(&wired.platform);
+    pool.supervise_loop("watch", move || {
+        let platform = Arc::clone(&platform);
+        async move { controllers::watch::run(&platform).await }
+    });
+}
+
+async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::Result<()> {
+    let instance = wired.platform.settings.controllers.instance.clone();
+    let heartbeat = config.queue.heartbeat;
+    // The first beat is awaited, so that readiness never sees a worker that has not begun to say it is there.
+    wired
+        .platform
+        .leases
+        .beat(HeartbeatKind::Worker, &instance, "queue")
+        .await?;
+    let platform = Arc::clone(&wired.platform);
+    pool.supervise_loop("worker heartbeat", move || {
+        let platform = Arc::clone(&platform);
+        async move {
+            loop {
+                let instance = &platform.settings.controllers.instance;
+                if let Err(error) = platform.leases.beat(HeartbeatKind::Worker, instance, "queue").await {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the worker could not say that it is alive"
+                    );
+                }
+                tokio::time::sleep(heartbeat).await;
+            }
+        }
+    });
+    let options = WorkerOptions {
+        instance,
+        concurrency: config.queue.max_workers,
+        poll_interval: config.queue.poll_interval,
+        heartbeat,
+        recovery_threshold: config.queue.recovery_threshold,
+        shutdown_grace: config.server.shutdown_timeout,
+        ..WorkerOptions::default()
+    };
+    let handler = Arc::new(Executor::new(
+        Arc::clone(&wired.platform),
+        Arc::clone(&wired.operations),
+    ));
+    let store = wired.store.clone();
+    pool.supervise("worker", move |shutdown| {
+        QueueWorker::run(store.clone(), handler.clone(), options.clone(), async move {
+            shutdown.cancelled().await
+        })
+    });
+    Ok(())
+}

@@ -1,0 +1,502 @@
+//! Configuration: defaults, then an optional file, then the environment.
+//!
+//! The environment name of a key is the key in upper case with `.` as `_`; lists are separated by commas. Keys the
+//! file has and the product does not know stop the start.
+
+mod sources;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use shepherd_domain::audit::RetentionDays;
+use shepherd_domain::naming::NamingRules;
+use shepherd_domain::policy::SelfApproval;
+use shepherd_usecases::Settings;
+use shepherd_usecases::platform::{
+    ConfirmationSettings, ControllerSettings, ExecutionSettings, LoginSettings, SessionSettings,
+};
+
+pub use sources::{ConfigError, Loaded, load};
+
+/// All keys.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the sections of operations.md §2")]
+pub struct Config {
+    pub server: ServerConfig,
+    pub database: DatabaseConfig,
+    pub session: SessionConfig,
+    pub security: SecurityConfig,
+    pub naming: NamingConfig,
+    pub approvals: ApprovalsConfig,
+    pub confirmation: ConfirmationConfig,
+    pub queue: QueueConfig,
+    pub k8s: K8sConfig,
+    pub audit: AuditConfig,
+    pub seed: SeedConfig,
+    pub log: LogConfig,
+}
+
+/// `server.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Port of the API.
+    pub port: u16,
+    /// Address of the API.
+    pub bind: IpAddr,
+    /// How long a client may take to send its request head.
+    #[serde(with = "humantime_serde")]
+    pub read_timeout: Duration,
+    /// How long a stop may take.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_timeout: Duration,
+    /// Most bytes of a body; kubeconfigs may have four times as many.
+    pub max_body_bytes: usize,
+    /// Origins of browsers that may call the API.
+    pub allowed_origins: Vec<String>,
+    /// Whether browsers may send credentials.
+    pub allow_credentials: bool,
+    /// Proxies whose forwarded addresses are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            port: 8080,
+            bind: IpAddr::from([0, 0, 0, 0]),
+            read_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(30),
+            max_body_bytes: 1024 * 1024,
+            allowed_origins: vec!["http://localhost:3000".to_owned(), "http://127.0.0.1:3000".to_owned()],
+            allow_credentials: true,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// `database.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// Connection string; wins over the parts.
+    pub url: Option<String>,
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Role.
+    pub user: String,
+    /// Password; belongs into the environment.
+    pub password: Option<String>,
+    /// Database.
+    pub database: String,
+    /// `disable`, `prefer`, `require`, `verify-ca` or `verify-full`.
+    pub sslmode: String,
+    /// Most connections.
+    pub max_conns: u32,
+    /// Connections kept open.
+    pub min_conns: u32,
+    /// After which a connection is replaced.
+    #[serde(with = "humantime_serde")]
+    pub max_conn_lifetime: Duration,
+    /// After which an unused connection is closed.
+    #[serde(with = "humantime_serde")]
+    pub max_conn_idle_time: Duration,
+    /// How long a statement waits for a lock.
+    #[serde(with = "humantime_serde")]
+    pub lock_timeout: Duration,
+    /// How long a statement may take.
+    #[serde(with = "humantime_serde")]
+    pub statement_timeout: Duration,
+    /// Whether `serve` applies migrations.
+    pub auto_migrate: bool,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            host: "localhost".to_owned(),
+            port: 5432,
+            user: "shepherd".to_owned(),
+            password: None,
+            database: "shepherd".to_owned(),
+            sslmode: "prefer".to_owned(),
+            max_conns: 50,
+            min_conns: 5,
+            max_conn_lifetime: Duration::from_secs(3600),
+            max_conn_idle_time: Duration::from_secs(600),
+            lock_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(30),
+            auto_migrate: false,
+        }
+    }
+}
+
+impl DatabaseConfig {
+    /// The connection string.
+    pub fn connection_url(&self) -> Result<String, url::ParseError> {
+        if let Some(url) = &self.url {
+            return Ok(url.clone());
+        }
+        let mut url = url::Url::parse("postgres://localhost")?;
+        // A host that the URL refuses is reported by the connection attempt, with its name.
+        let _ = url.set_host(Some(&self.host));
+        let _ = url.set_port(Some(self.port));
+        let _ = url.set_username(&self.user);
+        let _ = url.set_password(self.password.as_deref());
+        url.set_path(&self.database);
+        url.query_pairs_mut().append_pair("sslmode", &self.sslmode);
+        Ok(url.into())
+    }
+}
+
+/// `session.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionConfig {
+    /// From login to the end.
+    #[serde(with = "humantime_serde")]
+    pub lifetime: Duration,
+    /// Without a request.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// Per user.
+    pub max_per_user: u32,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(24 * 3600),
+            idle_timeout: Duration::from_secs(1800),
+            max_per_user: 10,
+        }
+    }
+}
+
+/// `security.*`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecurityConfig {
+    /// 32 bytes, base64; from the environment only, else from the database.
+    pub encryption_key: Option<String>,
+    /// At least 32 characters; from the environment only, else from the database.
+    pub session_secret: Option<String>,
+    /// Further secrets that verify session tokens, during a roll-over.
+    pub jwt_verification_keys: Vec<String>,
+    /// Limits of login failures.
+    pub login: LoginConfig,
+    /// Networks that clusters may live in although they are loopback or link-local.
+    pub outbound_allowlist: Vec<IpNet>,
+    /// Whether clusters may be registered with `insecure-skip-tls-verify`.
+    pub allow_insecure_clusters: bool,
+}
+
+/// `security.login.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoginConfig {
+    /// Per user name.
+    pub max_failures_user: u32,
+    /// Per address.
+    pub max_failures_ip: u32,
+    /// How long failures count.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for LoginConfig {
+    fn default() -> Self {
+        Self {
+            max_failures_user: 5,
+            max_failures_ip: 20,
+            window: Duration::from_secs(900),
+        }
+    }
+}
+
+/// `naming.*`, beside the built-in rules.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NamingConfig {
+    /// Names nobody may take.
+    pub reserved: Vec<String>,
+    /// Prefixes nobody may use.
+    pub reserved_prefixes: Vec<String>,
+}
+
+/// `approvals.*`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApprovalsConfig {
+    /// `deny`, `deny_prod` or `allow`.
+    pub self_approval: SelfApproval,
+}
+
+/// `confirmation.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfirmationConfig {
+    /// Wrong names until confirmation is refused.
+    pub max_failures: u32,
+    /// How long they count.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for ConfirmationConfig {
+    fn default() -> Self {
+        Self {
+            max_failures: 3,
+            window: Duration::from_secs(300),
+        }
+    }
+}
+
+/// `queue.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// Jobs at once.
+    pub max_workers: usize,
+    /// How often the queue is looked at without a wake-up.
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
+    /// Attempts of one operation.
+    pub max_attempts: u32,
+    /// How often a worker says that it is alive.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+    /// After which a silent worker's jobs go to another.
+    #[serde(with = "humantime_serde")]
+    pub recovery_threshold: Duration,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            max_workers: 10,
+            poll_interval: Duration::from_secs(1),
+            max_attempts: 3,
+            heartbeat: Duration::from_secs(5),
+            recovery_threshold: Duration::from_secs(20),
+        }
+    }
+}
+
+/// `k8s.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct K8sConfig {
+    /// Calls to one cluster at once.
+    pub cluster_concurrency: usize,
+    /// How long an operation may take on its cluster.
+    #[serde(with = "humantime_serde")]
+    pub operation_timeout: Duration,
+    /// How long one call may take.
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
+    /// Between two health passes.
+    #[serde(with = "humantime_serde")]
+    pub health_interval: Duration,
+    /// Budget of one health pass.
+    #[serde(with = "humantime_serde")]
+    pub health_timeout: Duration,
+    /// From which a dry run is called slow.
+    #[serde(with = "humantime_serde")]
+    pub dry_run_warn: Duration,
+}
+
+impl Default for K8sConfig {
+    fn default() -> Self {
+        Self {
+            cluster_concurrency: 20,
+            operation_timeout: Duration::from_secs(300),
+            call_timeout: Duration::from_secs(30),
+            health_interval: Duration::from_secs(60),
+            health_timeout: Duration::from_secs(15),
+            dry_run_warn: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `audit.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditConfig {
+    /// Days rows of prod stay at least.
+    pub retention_prod_days: u32,
+    /// Days rows of test stay at least.
+    pub retention_test_days: u32,
+    /// Days sensitive rows stay at least.
+    pub retention_sensitive_days: u32,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        let days = RetentionDays::default();
+        Self {
+            retention_prod_days: days.prod,
+            retention_test_days: days.test,
+            retention_sensitive_days: days.sensitive,
+        }
+    }
+}
+
+/// `seed.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SeedConfig {
+    /// Folder of the seed files.
+    pub dir: PathBuf,
+}
+
+impl Default for SeedConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("seed"),
+        }
+    }
+}
+
+/// `log.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// JSON unless text is asked for.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Json,
+        }
+    }
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Config {
+    /// The settings of the rules.
+    pub fn settings(&self, instance: String) -> Settings {
+        let defaults = Settings::default();
+        Settings {
+            naming: NamingRules::extended(&self.naming.reserved, &self.naming.reserved_prefixes),
+            self_approval: self.approvals.self_approval,
+            retention: RetentionDays {
+                sensitive: self.audit.retention_sensitive_days,
+                prod: self.audit.retention_prod_days,
+                test: self.audit.retention_test_days,
+            },
+            session: SessionSettings {
+                lifetime: self.session.lifetime,
+                idle_timeout: self.session.idle_timeout,
+                max_per_user: self.session.max_per_user,
+            },
+            login: LoginSettings {
+                max_failures_user: self.security.login.max_failures_user,
+                max_failures_ip: self.security.login.max_failures_ip,
+                window: self.security.login.window,
+            },
+            confirmation: ConfirmationSettings {
+                max_failures: self.confirmation.max_failures,
+                window: self.confirmation.window,
+            },
+            execution: ExecutionSettings {
+                max_attempts: self.queue.max_attempts,
+                operation_timeout: self.k8s.operation_timeout,
+                ..defaults.execution
+            },
+            controllers: ControllerSettings {
+                instance,
+                health_interval: self.k8s.health_interval,
+                health_timeout: self.k8s.health_timeout,
+                ..defaults.controllers
+            },
+            dry_run_warn: self.k8s.dry_run_warn,
+        }
+    }
+
+    /// Checks values that have the right type but cannot work; every finding names its key.
+    pub fn findings(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        let mut require = |holds: bool, finding: &str| {
+            if !holds {
+                findings.push(finding.to_owned());
+            }
+        };
+        require(
+            self.database.max_conns >= 2,
+            "database.max_conns: at least 2, one of which listens for jobs",
+        );
+        require(
+            self.database.min_conns <= self.database.max_conns,
+            "database.min_conns: at most database.max_conns",
+        );
+        require(
+            self.server.max_body_bytes >= 1024,
+            "server.max_body_bytes: at least 1024",
+        );
+        require(self.session.max_per_user >= 1, "session.max_per_user: at least 1");
+        require(!self.session.lifetime.is_zero(), "session.lifetime: more than nothing");
+        require(
+            !self.session.idle_timeout.is_zero(),
+            "session.idle_timeout: more than nothing",
+        );
+        require(self.queue.max_workers >= 1, "queue.max_workers: at least 1");
+        require(self.queue.max_attempts >= 1, "queue.max_attempts: at least 1");
+        require(
+            self.queue.recovery_threshold > self.queue.heartbeat * 2,
+            "queue.recovery_threshold: more than twice queue.heartbeat",
+        );
+        require(self.k8s.cluster_concurrency >= 1, "k8s.cluster_concurrency: at least 1");
+        require(
+            !self.k8s.health_interval.is_zero(),
+            "k8s.health_interval: more than nothing",
+        );
+        require(
+            !self.k8s.health_timeout.is_zero(),
+            "k8s.health_timeout: more than nothing",
+        );
+        require(
+            self.confirmation.max_failures >= 1,
+            "confirmation.max_failures: at least 1",
+        );
+        require(
+            self.security.login.max_failures_user >= 1,
+            "security.login.max_failures_user: at least 1",
+        );
+        require(
+            self.security.login.max_failures_ip >= 1,
+            "security.login.max_failures_ip: at least 1",
+        );
+        let secret = self.security.session_secret.as_ref();
+        require(
+            secret.is_none_or(|secret| secret.chars().count() >= 32),
+            "security.session_secret: at least 32 characters",
+        );
+        require(
+            ["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()),
+            "log.level: one of error, warn, info, debug, trace",
+        );
+        findings
+    }
+}

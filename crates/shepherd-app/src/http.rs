@@ -1,0 +1,114 @@
+//! The HTTP server: routes, and what every request goes through.
+
+pub mod api;
+mod cors;
+pub mod error;
+mod extract;
+mod fallback;
+mod health;
+mod marks;
+pub mod openapi;
+mod respond;
+mod security;
+mod validation;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::{App, HttpServer, web};
+use shepherd_ports::health::StoreHealth;
+use shepherd_usecases::Platform;
+use shepherd_usecases::execution::Operations;
+use utoipa_actix_web::AppExt;
+
+use crate::config::ServerConfig;
+use validation::Validators;
+
+/// What handlers reach.
+pub struct Api {
+    /// The ports and settings.
+    pub platform: Arc<Platform>,
+    /// The operations tickets can ask for.
+    pub operations: Arc<Operations>,
+    /// Readiness of the store.
+    pub store_health: Arc<dyn StoreHealth>,
+    /// Which parts run in this process.
+    pub roles: Roles,
+    /// Limits and addresses.
+    pub config: ServerConfig,
+    validators: Validators,
+    routes: fallback::Routes,
+    document: web::Bytes,
+}
+
+/// The parts of the product that one process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Serves the API.
+    pub api: bool,
+    /// Carries out jobs.
+    pub worker: bool,
+    /// Takes part in leases: health and watches.
+    pub controllers: bool,
+}
+
+impl Api {
+    /// The state of a server.
+    ///
+    /// # Errors
+    /// When the document cannot be turned into validators; a fault of the build.
+    pub fn new(
+        platform: Arc<Platform>,
+        operations: Arc<Operations>,
+        store_health: Arc<dyn StoreHealth>,
+        roles: Roles,
+        config: ServerConfig,
+    ) -> anyhow::Result<Self> {
+        let document = openapi::document()?;
+        Ok(Self {
+            platform,
+            operations,
+            store_health,
+            roles,
+            config,
+            validators: Validators::of(&document)?,
+            routes: fallback::Routes::of(&document),
+            document: serde_json::to_vec(&document)?.into(),
+        })
+    }
+}
+
+/// Binds and starts the server.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn start(api: Api) -> std::io::Result<Server> {
+    let address = (api.config.bind, api.config.port);
+    let grace = api.config.shutdown_timeout.as_secs().max(1);
+    let head_timeout = api.config.read_timeout;
+    let api = web::Data::new(api);
+    let server = HttpServer::new(move || {
+        let cors = cors::layer(&api.config);
+        let (app, _) = App::new()
+            .app_data(api.clone())
+            .into_utoipa_app()
+            .configure(api::routes)
+            .split_for_parts();
+        app.service(openapi::docs())
+            .default_service(web::to(fallback::not_found))
+            // The last layer is the outermost.
+            .wrap(cors)
+            .wrap(from_fn(security::headers))
+            .wrap(Compress::default())
+            .wrap(from_fn(marks::trace))
+    });
+    let server = server
+        .disable_signals()
+        .shutdown_timeout(grace)
+        .client_request_timeout(head_timeout)
+        .keep_alive(Duration::from_secs(75))
+        .bind(address)?;
+    Ok(server.run())
+}

@@ -1,0 +1,62 @@
+//! One module per group of operations. Handlers translate and nothing else.
+
+mod approvals;
+mod audit;
+mod auth;
+mod clusters;
+mod events;
+mod instance_sizes;
+mod namespaces;
+mod notifications;
+mod services;
+mod systems;
+mod tasks;
+mod templates;
+mod users;
+mod vms;
+
+use shepherd_domain::problem::{FieldCode, Problem};
+use utoipa_actix_web::scope;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+/// Base path of every operation.
+pub const BASE: &str = "/api/v1";
+
+/// All routes; the document is made from the same list.
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(
+        scope::scope(BASE)
+            .service(super::health::live)
+            .service(super::health::ready)
+            .service(super::openapi::served)
+            .configure(auth::routes)
+            .configure(systems::routes)
+            .configure(services::routes)
+            .configure(vms::routes)
+            .configure(approvals::routes)
+            .configure(tasks::routes)
+            .configure(events::routes)
+            .configure(clusters::routes)
+            .configure(namespaces::routes)
+            .configure(templates::routes)
+            .configure(instance_sizes::routes)
+            .configure(users::routes)
+            .configure(notifications::routes)
+            .configure(audit::routes),
+    );
+}
+
+/// VALIDATION_FAILED for a sort key that the list does not have.
+fn unknown_sort() -> Problem {
+    Problem::invalid_field("sort_by", FieldCode::UnknownValue)
+}
+
+/// Whether `sort_order` asks for the reverse.
+fn descending(sort_order: Option<&str>, default: bool) -> Result<bool, Problem> {
+    match sort_order {
+        None => Ok(default),
+        Some("asc") => Ok(false),
+        Some("desc") => Ok(true),
+        Some(_) => Err(Problem::invalid_field("sort_order", FieldCode::UnknownValue)),
+    }
+}

@@ -1,0 +1,110 @@
+//! Request bodies are validated against the very document that is served.
+
+use std::collections::HashMap;
+
+use jsonschema::Validator;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use serde_json::{Value, json};
+use shepherd_domain::problem::{FieldCode, FieldError, Problem};
+
+/// One validator per schema of the document.
+pub(super) struct Validators(HashMap<String, Validator>);
+
+impl Validators {
+    pub(super) fn of(document: &Value) -> anyhow::Result<Self> {
+        let components = document.get("components").cloned().unwrap_or_default();
+        let names = components
+            .get("schemas")
+            .and_then(Value::as_object)
+            .map(|schemas| schemas.keys().cloned().collect::<Vec<_>>());
+        let mut validators = HashMap::new();
+        for name in names.unwrap_or_default() {
+            let schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": components});
+            let validator = jsonschema::draft202012::options()
+                .should_validate_formats(true)
+                .build(&schema)?;
+            validators.insert(name, validator);
+        }
+        Ok(Self(validators))
+    }
+
+    /// Checks a body against a schema.
+    ///
+    /// # Errors
+    /// INVALID_REQUEST_FIELD for the first unknown key; else VALIDATION_FAILED with all field errors at once.
+    pub(super) fn check(&self, schema: &str, body: &Value) -> Result<(), Problem> {
+        let Some(validator) = self.0.get(schema) else {
+            return Ok(());
+        };
+        let mut fields: Vec<FieldError> = Vec::new();
+        for error in validator.iter_errors(body) {
+            let path = field_path(error.instance_path().as_str());
+            match error.kind() {
+                ValidationErrorKind::AdditionalProperties { unexpected } => {
+                    let name = unexpected.first().map(String::as_str).unwrap_or_default();
+                    return Err(Problem::unknown_field(join(&path, name)));
+                }
+                kind => fields.push(field_error(path, kind)),
+            }
+        }
+        fields.dedup_by(|a, b| a.field == b.field);
+        if fields.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::invalid(fields))
+        }
+    }
+}
+
+fn field_error(path: String, kind: &ValidationErrorKind) -> FieldError {
+    match kind {
+        ValidationErrorKind::Required { property } => {
+            FieldError::new(join(&path, property.as_str().unwrap_or_default()), FieldCode::Required)
+        }
+        ValidationErrorKind::MaxLength { limit } => {
+            FieldError::new(path, FieldCode::TooLong).with("max_length", *limit)
+        }
+        ValidationErrorKind::MaxItems { limit } => FieldError::new(path, FieldCode::TooLong).with("max_items", *limit),
+        ValidationErrorKind::MinLength { limit } | ValidationErrorKind::MinItems { limit } => FieldError::new(
+            path,
+            if *limit == 1 {
+                FieldCode::Required
+            } else {
+                FieldCode::TooShort
+            },
+        ),
+        ValidationErrorKind::Minimum { limit } => {
+            FieldError::new(path, FieldCode::OutOfRange).with("min", limit.clone())
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            FieldError::new(path, FieldCode::OutOfRange).with("max", limit.clone())
+        }
+        ValidationErrorKind::Enum { options } => {
+            FieldError::new(path, FieldCode::UnknownValue).with("allowed", (**options).clone())
+        }
+        ValidationErrorKind::Type {
+            kind: TypeKind::Single(expected),
+        } => FieldError::new(path, FieldCode::InvalidFormat).with("expected", expected.to_string()),
+        _ => FieldError::new(path, FieldCode::InvalidFormat),
+    }
+}
+
+/// `/items/3/vm_id` becomes `items[3].vm_id`.
+fn field_path(pointer: &str) -> String {
+    pointer.split('/').skip(1).fold(String::new(), |path, part| {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        if part.bytes().all(|b| b.is_ascii_digit()) {
+            format!("{path}[{part}]")
+        } else {
+            join(&path, &part)
+        }
+    })
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}

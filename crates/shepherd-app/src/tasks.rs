@@ -1,0 +1,71 @@
+//! The supervised task pool: every task that outlives a request runs here.
+//!
+//! A task that panics or ends early is logged and started again after a pause; at shutdown all are told and awaited.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Pause before a task that ended is started again.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// Tasks with names, a common end, and no way to die unseen.
+#[derive(Clone, Default)]
+pub struct TaskPool {
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl TaskPool {
+    /// Runs a task again and again until shutdown; the token says when that is.
+    #[expect(clippy::disallowed_methods, reason = "this is the supervised pool")]
+    pub fn supervise<F, Fut>(&self, name: &'static str, task: F)
+    where
+        F: Fn(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let shutdown = self.shutdown.clone();
+        let supervised = async move {
+            while !shutdown.is_cancelled() {
+                if AssertUnwindSafe(task(shutdown.clone())).catch_unwind().await.is_err() {
+                    tracing::error!(task = name, "the task panicked and is started again");
+                } else if !shutdown.is_cancelled() {
+                    tracing::warn!(task = name, "the task ended and is started again");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(RESTART) => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        };
+        self.tracker.spawn(supervised);
+    }
+
+    /// Runs a loop that ends by being dropped at shutdown.
+    pub fn supervise_loop<F, Fut>(&self, name: &'static str, task: F)
+    where
+        F: Fn() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.supervise(name, move |shutdown| {
+            let running = task();
+            async move {
+                tokio::select! {
+                    () = running => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        });
+    }
+
+    /// Tells all tasks to end and waits for them, this long at most; `false` when some did not end.
+    pub async fn stop(&self, within: Duration) -> bool {
+        self.shutdown.cancel();
+        self.tracker.close();
+        tokio::time::timeout(within, self.tracker.wait()).await.is_ok()
+    }
+}

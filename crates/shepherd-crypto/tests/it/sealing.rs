@@ -1,0 +1,145 @@
+//! Sealing and opening, and every way in which opening must fail.
+
+use proptest::prelude::*;
+use shepherd_crypto::{KeyRing, MasterKey};
+use shepherd_ports::crypto::{Cipher, CipherError, SealedPlace};
+
+/// Version, key id, nonce and tag.
+const OVERHEAD: usize = 1 + 8 + 12 + 16;
+const OLD_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NEW_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+
+fn key(text: &str) -> MasterKey {
+    match MasterKey::from_base64(text) {
+        Ok(key) => key,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn ring() -> KeyRing {
+    KeyRing::new(key(NEW_KEY), Vec::new())
+}
+
+fn kubeconfig_of(row: &str) -> SealedPlace {
+    SealedPlace {
+        table: "clusters",
+        column: "kubeconfig",
+        row: row.to_owned(),
+    }
+}
+
+#[test]
+fn a_sealed_value_names_its_key_and_hides_its_content() {
+    let sealed = ring().seal(&kubeconfig_of("1"), b"apiVersion: v1").unwrap();
+    assert_eq!(sealed.key_id, key(NEW_KEY).id());
+    assert_eq!(sealed.bytes[0], 1);
+    assert_eq!(&sealed.bytes[1..9], sealed.key_id.as_bytes());
+    assert_eq!(sealed.bytes.len(), OVERHEAD + 14);
+    assert!(!sealed.bytes.windows(10).any(|window| window == b"apiVersion"));
+}
+
+#[test]
+fn the_same_value_is_never_sealed_the_same_way_twice() {
+    let ring = ring();
+    let place = kubeconfig_of("1");
+    assert_ne!(
+        ring.seal(&place, b"value").unwrap().bytes,
+        ring.seal(&place, b"value").unwrap().bytes
+    );
+}
+
+#[test]
+fn a_value_that_was_moved_is_refused() {
+    let ring = ring();
+    let sealed = ring.seal(&kubeconfig_of("12"), b"value").unwrap().bytes;
+    for elsewhere in [
+        kubeconfig_of("13"),
+        SealedPlace {
+            column: "other",
+            ..kubeconfig_of("12")
+        },
+        SealedPlace {
+            table: "other",
+            ..kubeconfig_of("12")
+        },
+        // The same text in the same order, cut elsewhere.
+        SealedPlace {
+            table: "clusterskubeconfig",
+            column: "",
+            row: "12".to_owned(),
+        },
+        SealedPlace {
+            table: "clusters",
+            column: "kubeconfig1",
+            row: "2".to_owned(),
+        },
+    ] {
+        assert_eq!(
+            ring.open(&elsewhere, &sealed).unwrap_err(),
+            CipherError::Rejected,
+            "{elsewhere:?}"
+        );
+    }
+}
+
+#[test]
+fn a_retired_key_opens_and_no_longer_seals() {
+    let place = kubeconfig_of("1");
+    let sealed = KeyRing::new(key(OLD_KEY), Vec::new()).seal(&place, b"value").unwrap();
+    let rotated = KeyRing::new(key(NEW_KEY), vec![key(OLD_KEY)]);
+    assert_eq!(*rotated.open(&place, &sealed.bytes).unwrap(), b"value");
+    assert_eq!(rotated.seal(&place, b"value").unwrap().key_id, key(NEW_KEY).id());
+    assert_eq!(
+        rotated.key_ids().collect::<Vec<_>>(),
+        [key(NEW_KEY).id(), key(OLD_KEY).id()]
+    );
+}
+
+#[test]
+fn a_key_that_is_not_loaded_is_named() {
+    let place = kubeconfig_of("1");
+    let sealed = KeyRing::new(key(OLD_KEY), Vec::new()).seal(&place, b"value").unwrap();
+    let error = ring().open(&place, &sealed.bytes).unwrap_err();
+    assert_eq!(error, CipherError::UnknownKey(key(OLD_KEY).id().to_owned()));
+}
+
+#[test]
+fn a_printed_ring_shows_key_ids_only() {
+    assert_eq!(format!("{:?}", ring()), format!("[{:?}]", key(NEW_KEY).id()));
+}
+
+proptest! {
+    #[test]
+    fn what_is_sealed_can_be_opened_in_its_place(value: Vec<u8>, row in ".*") {
+        let ring = ring();
+        let place = kubeconfig_of(&row);
+        let sealed = ring.seal(&place, &value).unwrap();
+        prop_assert_eq!(sealed.bytes.len(), value.len() + OVERHEAD);
+        prop_assert_eq!(ring.open(&place, &sealed.bytes).unwrap().to_vec(), value);
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed_wherever_it_is(value: Vec<u8>, at: prop::sample::Index, change in 1u8..) {
+        let ring = ring();
+        let place = kubeconfig_of("1");
+        let mut sealed = ring.seal(&place, &value).unwrap().bytes;
+        let at = at.index(sealed.len());
+        sealed[at] ^= change;
+        prop_assert!(ring.open(&place, &sealed).is_err(), "byte {at} of {}", sealed.len());
+    }
+
+    #[test]
+    fn a_cut_or_extended_envelope_is_refused(value: Vec<u8>, at: prop::sample::Index, more in any::<u8>()) {
+        let ring = ring();
+        let place = kubeconfig_of("1");
+        let mut sealed = ring.seal(&place, &value).unwrap().bytes;
+        prop_assert!(ring.open(&place, &sealed[..at.index(sealed.len())]).is_err());
+        sealed.push(more);
+        prop_assert!(ring.open(&place, &sealed).is_err());
+    }
+
+    #[test]
+    fn garbage_is_refused_without_a_panic(garbage: Vec<u8>) {
+        prop_assert!(ring().open(&kubeconfig_of("1"), &garbage).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! What a cluster is and has: versions, KubeVirt, features, hardware, services, storage classes.
+//!
+//! No version means no cluster, so that failure is the probe's. Every later step may fail on its own: it is logged
+//! and leaves its part of the facts empty.
+
+use std::collections::BTreeSet;
+
+use kube::api::ListParams;
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client};
+use serde_json::Value;
+use shepherd_domain::cluster::{ClusterFacts, DetectedCapabilities, StorageClass};
+use shepherd_domain::ids::ClusterId;
+use shepherd_ports::providers::ProviderError;
+
+use crate::errors::provider_error;
+use crate::machines::kind;
+
+mod hardware;
+mod kubevirt;
+
+/// Objects per page of a list.
+const PAGE_SIZE: u32 = 500;
+/// Annotations that mark the default storage class.
+const DEFAULT_CLASS: [&str; 2] = [
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+];
+
+/// Looks at a cluster.
+///
+/// # Errors
+/// Whatever kept the version from being read, and a connection that was lost on the way to KubeVirt's state.
+pub(crate) async fn probe(client: &Client, cluster: ClusterId) -> Result<ClusterFacts, ProviderError> {
+    let version = client
+        .apiserver_version()
+        .await
+        .map_err(|error| provider_error(&error))?;
+    let kubevirt = kubevirt::read(client, cluster).await?;
+    let (nodes, networks, groups, classes) = tokio::join!(
+        list(client, kind("", "v1", "Node", "nodes")),
+        list(
+            client,
+            kind(
+                "k8s.cni.cncf.io",
+                "v1",
+                "NetworkAttachmentDefinition",
+                "network-attachment-definitions"
+            )
+        ),
+        served_groups(client),
+        list(client, kind("storage.k8s.io", "v1", "StorageClass", "storageclasses")),
+    );
+    let nodes = or_empty(cluster, "nodes", nodes);
+    let networks = or_empty(cluster, "network attachments", networks);
+    let groups = or_empty(cluster, "API groups", groups);
+    let classes = or_empty(cluster, "storage classes", classes);
+    let mut gpu_devices = hardware::gpus(&nodes);
+    gpu_devices.extend(kubevirt.permitted_devices);
+    Ok(ClusterFacts {
+        kubernetes_version: version.git_version,
+        kubevirt_version: kubevirt.version,
+        kubevirt_deployed: kubevirt.reason.is_none(),
+        reason: kubevirt.reason,
+        features: kubevirt.features,
+        capabilities: DetectedCapabilities {
+            gpu_devices,
+            hugepages: hardware::hugepages(&nodes),
+            sriov_networks: hardware::sriov_networks(&networks),
+            cdi: groups.contains("cdi.kubevirt.io"),
+            snapshot: groups.contains("snapshot.kubevirt.io"),
+            clone: groups.contains("clone.kubevirt.io"),
+        },
+        storage_classes: storage_classes(&classes),
+    })
+}
+
+/// All objects of a kind, in all namespaces.
+async fn list(client: &Client, kind: ApiResource) -> Result<Vec<DynamicObject>, ProviderError> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+    let mut objects = Vec::new();
+    let mut params = ListParams::default().limit(PAGE_SIZE);
+    loop {
+        let page = api.list(&params).await.map_err(|error| provider_error(&error))?;
+        let next = page.metadata.continue_.filter(|token| !token.is_empty());
+        objects.extend(page.items);
+        match next {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(objects),
+        }
+    }
+}
+
+async fn served_groups(client: &Client) -> Result<BTreeSet<String>, ProviderError> {
+    let list = client.list_api_groups().await.map_err(|error| provider_error(&error))?;
+    Ok(list.groups.into_iter().map(|group| group.name).collect())
+}
+
+/// What a step found; a kind that is not served has no objects, any other failure is worth a warning.
+fn or_empty<T: Default>(cluster: ClusterId, step: &str, found: Result<T, ProviderError>) -> T {
+    match found {
+        Ok(found) => found,
+        Err(ProviderError::NotFound(_)) => T::default(),
+        Err(error) => {
+            tracing::warn!(%cluster, step, %error, "a part of the detection failed");
+            T::default()
+        }
+    }
+}
+
+fn storage_classes(classes: &[DynamicObject]) -> Vec<StorageClass> {
+    let is_default = |class: &DynamicObject| {
+        let annotations = class.metadata.annotations.as_ref();
+        DEFAULT_CLASS.iter().any(|key| {
+            annotations
+                .and_then(|all| all.get(*key))
+                .is_some_and(|value| value == "true")
+        })
+    };
+    let mut found: Vec<StorageClass> = classes
+        .iter()
+        .filter_map(|class| {
+            Some(StorageClass {
+                name: class.metadata.name.clone()?,
+                default: is_default(class),
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// The items of a list, or nothing.
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_default_storage_class_is_annotated() {
+        let class = |name: &str, annotations: Value| -> DynamicObject {
+            serde_json::from_value(json!({"metadata": {"name": name, "annotations": annotations}})).unwrap()
+        };
+        let classes = [
+            class("slow", json!({})),
+            class("fast", json!({DEFAULT_CLASS[0]: "true"})),
+            class("odd", json!({DEFAULT_CLASS[0]: "false"})),
+        ];
+        let found: Vec<(String, bool)> = storage_classes(&classes)
+            .into_iter()
+            .map(|class| (class.name, class.default))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("fast".to_owned(), true),
+                ("odd".to_owned(), false),
+                ("slow".to_owned(), false)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failed_step_is_empty() {
+        let cluster = ClusterId::from_bits(1);
+        assert!(or_empty::<Vec<u8>>(cluster, "step", Err(ProviderError::NotFound(String::new()))).is_empty());
+        assert!(or_empty::<Vec<u8>>(cluster, "step", Err(ProviderError::Forbidden(String::new()))).is_empty());
+        assert_eq!(or_empty(cluster, "step", Ok(vec![1])), [1]);
+    }
+}

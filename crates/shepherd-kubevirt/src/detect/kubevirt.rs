@@ -1,0 +1,197 @@
+//! KubeVirt itself: whether it works, which version it is and what it can do.
+
+use std::collections::BTreeSet;
+
+use kube::Client;
+use kube::core::DynamicObject;
+use serde_json::Value;
+use shepherd_domain::ids::ClusterId;
+use shepherd_ports::providers::ProviderError;
+
+use super::{items, list};
+use crate::machines::kind;
+
+/// The phase of a KubeVirt that works.
+const DEPLOYED: &str = "Deployed";
+/// Features that are general from a version on, and no gate any more.
+const GENERAL: [((u64, u64), &[&str]); 5] = [
+    ((1, 0), &["LiveMigration"]),
+    ((1, 4), &["NetworkHotplug", "CommonInstancetypesDeployment"]),
+    ((1, 5), &["NUMA"]),
+    ((1, 6), &["GPUAssignment"]),
+    ((1, 7), &["NodeRestriction"]),
+];
+
+/// What is known about the KubeVirt of a cluster.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct KubeVirt {
+    /// Without a leading `v`.
+    pub version: Option<String>,
+    /// Why it cannot be used; `None` when it can.
+    pub reason: Option<String>,
+    /// Feature gates and general features, sorted.
+    pub features: Vec<String>,
+    /// Devices machines may ask for.
+    pub permitted_devices: BTreeSet<String>,
+}
+
+/// Reads the KubeVirt resource.
+///
+/// # Errors
+/// When the cluster was lost; a cluster that answers anything else has a KubeVirt that cannot be used.
+pub(super) async fn read(client: &Client, cluster: ClusterId) -> Result<KubeVirt, ProviderError> {
+    let error = match list(client, kind("kubevirt.io", "v1", "KubeVirt", "kubevirts")).await {
+        Ok(found) => return Ok(describe(&found)),
+        Err(ProviderError::NotFound(_)) => return Ok(describe(&[])),
+        Err(error) => error,
+    };
+    match error {
+        ProviderError::Unreachable(_)
+        | ProviderError::Timeout(_)
+        | ProviderError::Throttled { .. }
+        | ProviderError::Unavailable(_) => Err(error),
+        ProviderError::NotFound(_)
+        | ProviderError::AlreadyExists(_)
+        | ProviderError::Conflict(_)
+        | ProviderError::Forbidden(_)
+        | ProviderError::Invalid { .. }
+        | ProviderError::Quota(_)
+        | ProviderError::Unsupported(_)
+        | ProviderError::Schema(_) => {
+            tracing::warn!(%cluster, %error, "the KubeVirt resource cannot be read");
+            Ok(unusable("UNREADABLE"))
+        }
+    }
+}
+
+fn describe(found: &[DynamicObject]) -> KubeVirt {
+    let phase = |object: &DynamicObject| object.data["status"]["phase"].as_str().unwrap_or_default().to_owned();
+    let Some(kubevirt) = found
+        .iter()
+        .find(|object| phase(object) == DEPLOYED)
+        .or_else(|| found.first())
+    else {
+        return unusable("NOT_INSTALLED");
+    };
+    let status = &kubevirt.data["status"];
+    let version = status["observedKubeVirtVersion"]
+        .as_str()
+        .map(|version| version.trim_start_matches('v').to_owned())
+        .filter(|version| !version.is_empty());
+    let configuration = &kubevirt.data["spec"]["configuration"];
+    KubeVirt {
+        features: features(
+            &configuration["developerConfiguration"]["featureGates"],
+            version.as_deref(),
+        ),
+        permitted_devices: permitted_devices(&configuration["permittedHostDevices"]),
+        version,
+        reason: reason(&phase(kubevirt)),
+    }
+}
+
+fn unusable(why: &str) -> KubeVirt {
+    KubeVirt {
+        reason: Some(format!("KUBEVIRT_{why}")),
+        ..KubeVirt::default()
+    }
+}
+
+fn reason(phase: &str) -> Option<String> {
+    match phase {
+        DEPLOYED => None,
+        "" => Some("KUBEVIRT_UNKNOWN".to_owned()),
+        phase => Some(format!("KUBEVIRT_{}", phase.to_ascii_uppercase())),
+    }
+}
+
+fn features(gates: &Value, version: Option<&str>) -> Vec<String> {
+    let gates = items(gates).iter().filter_map(Value::as_str);
+    let running = version.and_then(major_minor);
+    let general = GENERAL
+        .iter()
+        .filter(|(since, _)| running.is_some_and(|running| running >= *since))
+        .flat_map(|(_, names)| names.iter().copied());
+    let all: BTreeSet<String> = gates.chain(general).map(str::to_owned).collect();
+    all.into_iter().collect()
+}
+
+/// Major and minor of `1.6.2-beta.0`; numbers, because 1.10 is newer than 1.9.
+fn major_minor(version: &str) -> Option<(u64, u64)> {
+    let mut parts = version.split(['.', '-', '+']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn permitted_devices(permitted: &Value) -> BTreeSet<String> {
+    ["pciHostDevices", "mediatedDevices"]
+        .iter()
+        .flat_map(|list| items(&permitted[*list]))
+        .filter_map(|device| device["resourceName"].as_str())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kubevirt(phase: &str) -> DynamicObject {
+        serde_json::from_value(json!({
+            "metadata": {"name": "kubevirt"},
+            "spec": {"configuration": {
+                "developerConfiguration": {"featureGates": ["Snapshot", "HostDevices"]},
+                "permittedHostDevices": {
+                    "pciHostDevices": [{"pciVendorSelector": "10DE:1EB8", "resourceName": "nvidia.com/TU104GL"}],
+                    "mediatedDevices": [{"mdevNameSelector": "GRID T4-1Q", "resourceName": "nvidia.com/GRID_T4-1Q"}],
+                },
+            }},
+            "status": {"phase": phase, "observedKubeVirtVersion": "v1.6.2"},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_deployed_kubevirt_is_described() {
+        let found = describe(&[kubevirt("Deploying"), kubevirt("Deployed")]);
+        assert_eq!(found.reason, None);
+        assert_eq!(found.version.as_deref(), Some("1.6.2"));
+        assert_eq!(
+            found.features,
+            [
+                "CommonInstancetypesDeployment",
+                "GPUAssignment",
+                "HostDevices",
+                "LiveMigration",
+                "NUMA",
+                "NetworkHotplug",
+                "Snapshot"
+            ]
+        );
+        assert_eq!(
+            found.permitted_devices.into_iter().collect::<Vec<_>>(),
+            ["nvidia.com/GRID_T4-1Q", "nvidia.com/TU104GL"]
+        );
+    }
+
+    #[test]
+    fn anything_else_has_a_reason() {
+        assert_eq!(describe(&[]).reason.as_deref(), Some("KUBEVIRT_NOT_INSTALLED"));
+        assert_eq!(
+            describe(&[kubevirt("Deploying")]).reason.as_deref(),
+            Some("KUBEVIRT_DEPLOYING")
+        );
+        assert_eq!(describe(&[kubevirt("")]).reason.as_deref(), Some("KUBEVIRT_UNKNOWN"));
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(major_minor("1.10.0"), Some((1, 10)));
+        assert_eq!(major_minor("1.7.0-beta.0"), Some((1, 7)));
+        assert_eq!(major_minor("devel"), None);
+        assert!(features(&Value::Null, Some("1.10.0")).contains(&"NodeRestriction".to_owned()));
+        assert!(!features(&Value::Null, Some("1.6.9")).contains(&"NodeRestriction".to_owned()));
+        assert!(features(&Value::Null, None).is_empty());
+    }
+}

@@ -1,0 +1,322 @@
+//! The anti-corruption layer: what a cluster says about a machine, in the words of the domain.
+//!
+//! Objects are read into small views first, so that a watch need not keep whole objects. Name, namespace, uid and
+//! resource version are mandatory; everything else may be missing or odd.
+
+use chrono::{DateTime, Utc};
+use kube::core::DynamicObject;
+use serde_json::Value;
+use shepherd_domain::labels;
+use shepherd_domain::redaction::redact_and_truncate;
+use shepherd_domain::vm::{ObservedCondition, ObservedVm, VmStatus};
+use shepherd_ports::providers::ProviderError;
+
+use crate::errors::{MAX_TEXT, lacks};
+
+/// Conditions that explain what is wrong, most severe first, with the value that makes them a complaint.
+const COMPLAINTS: [(&str, bool); 4] = [
+    ("Failure", true),
+    ("Ready", false),
+    ("DataVolumesReady", false),
+    ("PodScheduled", false),
+];
+
+/// What matters of a VirtualMachine.
+#[derive(Clone, Debug)]
+pub(crate) struct MachineView {
+    /// Object name.
+    pub name: String,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Object uid.
+    pub uid: String,
+    resource_version: u64,
+    deleting: bool,
+    printable: Option<String>,
+    run_strategy: Option<String>,
+    conditions: Vec<Condition>,
+    event_id: Option<String>,
+    vm_id: Option<String>,
+    managed: bool,
+    created_at: Option<DateTime<Utc>>,
+}
+
+/// What matters of a VirtualMachineInstance.
+#[derive(Clone, Debug)]
+pub(crate) struct InstanceView {
+    /// Object name.
+    pub name: String,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Object uid.
+    pub uid: Option<String>,
+    /// Version of the instance; 0 when it has none that can be ordered.
+    pub resource_version: u64,
+    owners: Vec<String>,
+    phase: Option<String>,
+    conditions: Vec<Condition>,
+    node: Option<String>,
+    ip: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Condition {
+    kind: String,
+    holds: Option<bool>,
+    message: String,
+}
+
+impl MachineView {
+    /// Reads a VirtualMachine.
+    ///
+    /// # Errors
+    /// Schema when a mandatory field is missing or the resource version is no number.
+    pub(crate) fn read(object: &DynamicObject) -> Result<Self, ProviderError> {
+        let metadata = &object.metadata;
+        let mandatory = |value: &Option<String>, field: &str| {
+            value
+                .clone()
+                .filter(|text| !text.is_empty())
+                .ok_or_else(|| lacks(field))
+        };
+        let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
+        let status = &object.data["status"];
+        Ok(Self {
+            name: mandatory(&metadata.name, "metadata.name")?,
+            namespace: mandatory(&metadata.namespace, "metadata.namespace")?,
+            uid: mandatory(&metadata.uid, "metadata.uid")?,
+            resource_version: version(object).ok_or_else(|| lacks("metadata.resourceVersion"))?,
+            deleting: metadata.deletion_timestamp.is_some(),
+            printable: text(&status["printableStatus"]),
+            run_strategy: run_strategy(&object.data["spec"]),
+            conditions: conditions(status),
+            event_id: annotation(labels::EVENT),
+            vm_id: annotation(labels::VM),
+            managed: metadata
+                .labels
+                .as_ref()
+                .and_then(|all| all.get(labels::MANAGED_BY))
+                .is_some_and(|manager| manager == labels::MANAGER),
+            created_at: metadata
+                .creation_timestamp
+                .as_ref()
+                .and_then(|time| DateTime::from_timestamp(time.0.as_second(), 0)),
+        })
+    }
+}
+
+impl InstanceView {
+    /// Reads a VirtualMachineInstance; `None` when it has no name to find its machine by.
+    pub(crate) fn read(object: &DynamicObject) -> Option<Self> {
+        let metadata = &object.metadata;
+        let status = &object.data["status"];
+        Some(Self {
+            name: metadata.name.clone().filter(|name| !name.is_empty())?,
+            namespace: metadata.namespace.clone().filter(|namespace| !namespace.is_empty())?,
+            uid: metadata.uid.clone(),
+            resource_version: version(object).unwrap_or(0),
+            owners: metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .map(|owner| owner.uid.clone())
+                .collect(),
+            phase: text(&status["phase"]),
+            conditions: conditions(status),
+            node: text(&status["nodeName"]),
+            ip: status["interfaces"].as_array().into_iter().flatten().find_map(address),
+        })
+    }
+
+    /// Whether it runs this machine and not an earlier one of the same name.
+    fn runs(&self, vm: &MachineView) -> bool {
+        self.owners.is_empty() || self.owners.contains(&vm.uid)
+    }
+}
+
+/// The machine merged with its instance.
+///
+/// # Errors
+/// Schema when the machine lacks a mandatory field.
+pub(crate) fn observe(vm: &DynamicObject, vmi: Option<&DynamicObject>) -> Result<ObservedVm, ProviderError> {
+    let instance = vmi.and_then(InstanceView::read);
+    MachineView::read(vm).map(|machine| merge(&machine, instance.as_ref()))
+}
+
+/// The machine as a dry run answers it: an object that was never stored has no version, and need not have a uid.
+///
+/// # Errors
+/// Schema when the answer lacks name or namespace.
+pub(crate) fn observe_dry_run(mut vm: DynamicObject) -> Result<ObservedVm, ProviderError> {
+    let unset = |value: &Option<String>| value.as_deref().is_none_or(str::is_empty);
+    if unset(&vm.metadata.resource_version) {
+        vm.metadata.resource_version = Some("0".to_owned());
+    }
+    if unset(&vm.metadata.uid) {
+        vm.metadata.uid = Some("dry-run".to_owned());
+    }
+    observe(&vm, None)
+}
+
+/// The machine merged with its instance, from views.
+pub(crate) fn merge(vm: &MachineView, vmi: Option<&InstanceView>) -> ObservedVm {
+    let vmi = vmi.filter(|instance| instance.runs(vm));
+    let condition = condition(vm, vmi);
+    let raw = vm
+        .printable
+        .as_deref()
+        .or_else(|| vmi.and_then(|instance| instance.phase.as_deref()));
+    ObservedVm {
+        name: vm.name.clone(),
+        namespace: vm.namespace.clone(),
+        uid: vm.uid.clone(),
+        resource_version: vmi.map_or(vm.resource_version, |instance| {
+            vm.resource_version.max(instance.resource_version)
+        }),
+        condition,
+        reason: raw
+            .filter(|raw| plain_counterpart(condition) != Some(*raw))
+            .map(|raw| redact_and_truncate(raw, MAX_TEXT)),
+        message: message(vm, vmi),
+        run_strategy: vm.run_strategy.clone(),
+        vmi_uid: vmi.and_then(|instance| instance.uid.clone()),
+        node: vmi.and_then(|instance| instance.node.clone()),
+        ip: vmi.and_then(|instance| instance.ip.clone()),
+        restart_required: holds(&vm.conditions, "RestartRequired"),
+        event_id: vm.event_id.clone(),
+        vm_id: vm.vm_id.clone(),
+        managed: vm.managed,
+        created_at: vm.created_at,
+    }
+}
+
+fn condition(vm: &MachineView, vmi: Option<&InstanceView>) -> ObservedCondition {
+    if vm.deleting {
+        return ObservedCondition::Is(VmStatus::Deleting);
+    }
+    let condition = match vm.printable.as_deref() {
+        Some(printable) => of_printable_status(printable),
+        None => of_phase(vm, vmi),
+    };
+    let paused = holds(&vm.conditions, "Paused") || vmi.is_some_and(|instance| holds(&instance.conditions, "Paused"));
+    if paused && condition == ObservedCondition::Is(VmStatus::Running) {
+        ObservedCondition::Is(VmStatus::Paused)
+    } else {
+        condition
+    }
+}
+
+fn of_printable_status(printable: &str) -> ObservedCondition {
+    let status = match printable {
+        "Running" => VmStatus::Running,
+        "Stopped" => VmStatus::Stopped,
+        "Stopping" => VmStatus::Stopping,
+        "Paused" => VmStatus::Paused,
+        "Migrating" => VmStatus::Migrating,
+        "Terminating" => VmStatus::Deleting,
+        "Provisioning" | "Starting" | "WaitingForVolumeBinding" | "WaitingForReceiver" => {
+            return ObservedCondition::Waiting;
+        }
+        "CrashLoopBackOff" | "ErrorUnschedulable" | "ErrImagePull" | "ImagePullBackOff" | "ErrorPvcNotFound"
+        | "DataVolumeError" => VmStatus::Failed,
+        "Unknown" => VmStatus::Unknown,
+        unmapped => {
+            tracing::warn!(
+                metric = "kubevirt_unmapped_status_total",
+                printable_status = unmapped,
+                "a machine reports a status this version does not know"
+            );
+            VmStatus::Unknown
+        }
+    };
+    ObservedCondition::Is(status)
+}
+
+fn of_phase(vm: &MachineView, vmi: Option<&InstanceView>) -> ObservedCondition {
+    let status = match (vmi, vmi.and_then(|instance| instance.phase.as_deref())) {
+        (Some(_), Some("Running")) => VmStatus::Running,
+        (Some(_), Some("Pending" | "Scheduling" | "Scheduled" | "WaitingForSync")) => {
+            return ObservedCondition::Waiting;
+        }
+        (Some(_), Some("Failed")) => VmStatus::Failed,
+        (Some(_), Some("Succeeded")) => VmStatus::Stopped,
+        (None, _) if vm.run_strategy.as_deref() == Some("Halted") => VmStatus::Stopped,
+        _ => VmStatus::Unknown,
+    };
+    ObservedCondition::Is(status)
+}
+
+/// The raw word that says no more than the status itself; waiting states always keep theirs.
+fn plain_counterpart(condition: ObservedCondition) -> Option<&'static str> {
+    let ObservedCondition::Is(status) = condition else {
+        return None;
+    };
+    match status {
+        VmStatus::Running => Some("Running"),
+        VmStatus::Stopping => Some("Stopping"),
+        VmStatus::Stopped => Some("Stopped"),
+        VmStatus::Paused => Some("Paused"),
+        VmStatus::Migrating => Some("Migrating"),
+        VmStatus::Deleting => Some("Terminating"),
+        VmStatus::Failed => Some("Failed"),
+        VmStatus::Unknown => Some("Unknown"),
+        VmStatus::Creating | VmStatus::Pending => None,
+    }
+}
+
+fn message(vm: &MachineView, vmi: Option<&InstanceView>) -> Option<String> {
+    let of_instance = vmi.map(|instance| instance.conditions.as_slice()).unwrap_or_default();
+    let all = || vm.conditions.iter().chain(of_instance);
+    let complaint = COMPLAINTS.iter().find_map(|(kind, value)| {
+        all().find(|found| found.kind == *kind && found.holds == Some(*value) && !found.message.is_empty())
+    })?;
+    Some(redact_and_truncate(&complaint.message, MAX_TEXT))
+}
+
+fn holds(conditions: &[Condition], kind: &str) -> bool {
+    conditions
+        .iter()
+        .any(|condition| condition.kind == kind && condition.holds == Some(true))
+}
+
+fn conditions(status: &Value) -> Vec<Condition> {
+    let entries = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|entry| {
+            let holds = match entry["status"].as_str() {
+                Some("True") => Some(true),
+                Some("False") => Some(false),
+                Some(_) | None => None,
+            };
+            Some(Condition {
+                kind: text(&entry["type"])?,
+                holds,
+                message: text(&entry["message"]).unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+fn run_strategy(spec: &Value) -> Option<String> {
+    text(&spec["runStrategy"]).or_else(|| {
+        spec["running"]
+            .as_bool()
+            .map(|running| if running { "Always" } else { "Halted" }.to_owned())
+    })
+}
+
+fn address(interface: &Value) -> Option<String> {
+    text(&interface["ipAddress"]).or_else(|| interface["ipAddresses"].as_array().into_iter().flatten().find_map(text))
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn version(object: &DynamicObject) -> Option<u64> {
+    object.metadata.resource_version.as_deref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! The PostgreSQL adapter: repositories inside a unit of work, queries beside it, the job queue and its worker, leases.
+//!
+//! Every statement is SQL text that lives beside the port it serves; [`statement`] alone turns text into statements and
+//! rows into the records of the ports (docs/adr/0005-rows-as-json-documents.md). Values are bound, never written into
+//! the text. No rule is decided here: what may happen to a row is a `Transition` of the domain, and the statement only
+//! asks whether the row still is where the transition starts.
+
+mod audit;
+mod catalog;
+mod clusters;
+mod errors;
+mod events;
+mod idempotency;
+mod identity;
+mod leases;
+mod namespaces;
+mod notifications;
+mod queue;
+mod secrets;
+mod services;
+mod statement;
+mod store;
+mod systems;
+mod tickets;
+mod unit_of_work;
+mod vms;
+pub mod worker;
+
+pub use store::{ConnectOptions, PgStore};
+pub use worker::{QueueWorker, WorkerOptions};

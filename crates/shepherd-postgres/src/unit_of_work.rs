@@ -1,0 +1,148 @@
+//! The transaction. It is every repository at once; each port is implemented in the module of its aggregate.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use shepherd_ports::audit::AuditRepository;
+use shepherd_ports::catalog::CatalogRepository;
+use shepherd_ports::clusters::ClusterRepository;
+use shepherd_ports::events::EventRepository;
+use shepherd_ports::idempotency::IdempotencyRepository;
+use shepherd_ports::identity::IdentityRepository;
+use shepherd_ports::namespaces::NamespaceRepository;
+use shepherd_ports::notifications::NotificationRepository;
+use shepherd_ports::queue::JobQueue;
+use shepherd_ports::services::ServiceRepository;
+use shepherd_ports::systems::SystemRepository;
+use shepherd_ports::tickets::TicketRepository;
+use shepherd_ports::vms::VmRepository;
+use shepherd_ports::{RepositoryError, UnitOfWork};
+
+use crate::errors::store_error;
+
+/// A transaction that remembers whether one of its statements failed.
+///
+/// PostgreSQL answers COMMIT of a failed transaction with a silent ROLLBACK. A caller who handled the error of a
+/// statement and committed all the same would believe that its rows were kept.
+pub(crate) struct Transaction {
+    inner: DatabaseTransaction,
+    failed: AtomicBool,
+}
+
+impl Transaction {
+    fn noted<T>(&self, outcome: Result<T, DbErr>) -> Result<T, DbErr> {
+        if outcome.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Transaction {
+    fn get_database_backend(&self) -> DbBackend {
+        self.inner.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.noted(self.inner.execute_raw(statement).await)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.noted(self.inner.execute_unprepared(sql).await)
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.noted(self.inner.query_one_raw(statement).await)
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.noted(self.inner.query_all_raw(statement).await)
+    }
+}
+
+/// One transaction; dropping it rolls back.
+pub(crate) struct PgUnitOfWork {
+    pub(crate) tx: Transaction,
+}
+
+impl PgUnitOfWork {
+    pub(crate) fn new(transaction: DatabaseTransaction) -> Self {
+        Self {
+            tx: Transaction {
+                inner: transaction,
+                failed: AtomicBool::new(false),
+            },
+        }
+    }
+
+    pub(crate) async fn keep(self) -> Result<(), RepositoryError> {
+        let Transaction { inner, failed } = self.tx;
+        if failed.into_inner() {
+            return Err(RepositoryError::Other(
+                "a statement of the transaction failed; nothing of it was kept".into(),
+            ));
+        }
+        inner.commit().await.map_err(store_error)
+    }
+}
+
+#[async_trait]
+impl UnitOfWork for PgUnitOfWork {
+    fn systems(&mut self) -> &mut dyn SystemRepository {
+        self
+    }
+
+    fn services(&mut self) -> &mut dyn ServiceRepository {
+        self
+    }
+
+    fn namespaces(&mut self) -> &mut dyn NamespaceRepository {
+        self
+    }
+
+    fn clusters(&mut self) -> &mut dyn ClusterRepository {
+        self
+    }
+
+    fn catalog(&mut self) -> &mut dyn CatalogRepository {
+        self
+    }
+
+    fn vms(&mut self) -> &mut dyn VmRepository {
+        self
+    }
+
+    fn events(&mut self) -> &mut dyn EventRepository {
+        self
+    }
+
+    fn tickets(&mut self) -> &mut dyn TicketRepository {
+        self
+    }
+
+    fn identity(&mut self) -> &mut dyn IdentityRepository {
+        self
+    }
+
+    fn audit(&mut self) -> &mut dyn AuditRepository {
+        self
+    }
+
+    fn notifications(&mut self) -> &mut dyn NotificationRepository {
+        self
+    }
+
+    fn idempotency(&mut self) -> &mut dyn IdempotencyRepository {
+        self
+    }
+
+    fn jobs(&mut self) -> &mut dyn JobQueue {
+        self
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), RepositoryError> {
+        self.keep().await
+    }
+}

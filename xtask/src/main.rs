@@ -1,0 +1,52 @@
+//! Development commands of the workspace, run as `cargo xtask <command>`.
+//!
+//! One module per command; what several of them need lies beside them: `workspace` (where things are), `compile`
+//! (cargo builds with progress), `progress` and `signals`.
+
+mod compile;
+mod demo;
+mod openapi;
+mod progress;
+mod signals;
+mod test;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Development commands of Shepherd"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole product locally: database, two simulated clusters, users, and the API
+    Demo(demo::Options),
+    /// Run everything CI runs: format, tidy, dependency policy, lints, tests, the OpenAPI diff
+    Test(test::Options),
+    /// Check what the compiler does not: crate arrows, inherited manifests, module docs
+    Tidy,
+    /// Write docs/openapi/v1.json from the code
+    Openapi(openapi::Options),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let workspace = Workspace::find()?;
+    match arguments.command {
+        Command::Demo(options) => demo::run(&workspace, &options).await,
+        Command::Test(options) => test::run(&workspace, &options).await,
+        Command::Tidy => tidy::run(&workspace),
+        Command::Openapi(options) => openapi::run(&workspace, &options).await,
+    }
+}
