@@ -60,8 +60,8 @@ async fn bring_up_and_watch(
     stack: &mut Stack,
 ) -> anyhow::Result<()> {
     let step = Step::begin("building");
-    let selection = ["--package", "shepherd-app", "--package", "shepherd-simulator", "--bins"];
-    let built = compile::build(workspace, &selection, &step).await?;
+    // The whole workspace, so that every development command shares one build of the dependencies.
+    let built = compile::build(workspace, &["--workspace", "--bins"], &step).await?;
     step.done("shepherd, shepherd-simulator");
 
     let step = Step::begin("starting PostgreSQL");

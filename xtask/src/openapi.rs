@@ -22,7 +22,7 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     let step = Step::begin("building shepherd");
-    let built = compile::build(workspace, &["--package", "shepherd-app", "--bin", "shepherd"], &step).await?;
+    let built = compile::build(workspace, &["--workspace", "--bins"], &step).await?;
     step.done("");
     if options.check {
         return check(workspace, &built).await;

@@ -103,7 +103,7 @@ impl Place {
         let user = |name: &str| -> anyhow::Result<User> {
             Ok(User {
                 username: name.to_owned(),
-                password: format!("demo-{name}-{}", random_token(6)?),
+                password: format!("demo-{}", random_token(12)?),
             })
         };
         let users = Users {
