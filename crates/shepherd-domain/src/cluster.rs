@@ -90,8 +90,8 @@ pub struct ClusterFacts {
     pub reason: Option<String>,
     /// Feature gates together with the features that are general at this version.
     pub features: Vec<String>,
-    /// Hardware and services.
-    pub capabilities: DetectedCapabilities,
-    /// Storage classes by name.
-    pub storage_classes: Vec<StorageClass>,
+    /// Hardware and services; `None` when they could not be read, so that the old ones stay.
+    pub capabilities: Option<DetectedCapabilities>,
+    /// Storage classes by name; `None` when they could not be read, so that the old ones stay.
+    pub storage_classes: Option<Vec<StorageClass>>,
 }

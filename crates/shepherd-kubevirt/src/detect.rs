@@ -1,7 +1,7 @@
 //! What a cluster is and has: versions, KubeVirt, features, hardware, services, storage classes.
 //!
 //! No version means no cluster, so that failure is the probe's. Every later step may fail on its own: it is logged
-//! and leaves its part of the facts empty.
+//! and leaves its part of the facts out, so that what was known stays.
 
 use std::collections::BTreeSet;
 
@@ -51,27 +51,30 @@ pub(crate) async fn probe(client: &Client, cluster: ClusterId) -> Result<Cluster
         served_groups(client),
         list(client, kind("storage.k8s.io", "v1", "StorageClass", "storageclasses")),
     );
-    let nodes = or_empty(cluster, "nodes", nodes);
-    let networks = or_empty(cluster, "network attachments", networks);
-    let groups = or_empty(cluster, "API groups", groups);
-    let classes = or_empty(cluster, "storage classes", classes);
-    let mut gpu_devices = hardware::gpus(&nodes);
-    gpu_devices.extend(kubevirt.permitted_devices);
-    Ok(ClusterFacts {
-        kubernetes_version: version.git_version,
-        kubevirt_version: kubevirt.version,
-        kubevirt_deployed: kubevirt.reason.is_none(),
-        reason: kubevirt.reason,
-        features: kubevirt.features,
-        capabilities: DetectedCapabilities {
+    let nodes = read_or_warn(cluster, "nodes", nodes);
+    let networks = read_or_warn(cluster, "network attachments", networks);
+    let groups = read_or_warn(cluster, "API groups", groups);
+    let classes = read_or_warn(cluster, "storage classes", classes);
+    let capabilities = nodes.zip(networks).zip(groups).map(|((nodes, networks), groups)| {
+        let mut gpu_devices = hardware::gpus(&nodes);
+        gpu_devices.extend(kubevirt.permitted_devices);
+        DetectedCapabilities {
             gpu_devices,
             hugepages: hardware::hugepages(&nodes),
             sriov_networks: hardware::sriov_networks(&networks),
             cdi: groups.contains("cdi.kubevirt.io"),
             snapshot: groups.contains("snapshot.kubevirt.io"),
             clone: groups.contains("clone.kubevirt.io"),
-        },
-        storage_classes: storage_classes(&classes),
+        }
+    });
+    Ok(ClusterFacts {
+        kubernetes_version: version.git_version,
+        kubevirt_version: kubevirt.version,
+        kubevirt_deployed: kubevirt.reason.is_none(),
+        reason: kubevirt.reason,
+        features: kubevirt.features,
+        capabilities,
+        storage_classes: classes.map(|classes| storage_classes(&classes)),
     })
 }
 
@@ -96,14 +99,14 @@ async fn served_groups(client: &Client) -> Result<BTreeSet<String>, ProviderErro
     Ok(list.groups.into_iter().map(|group| group.name).collect())
 }
 
-/// What a step found; a kind that is not served has no objects, any other failure is worth a warning.
-fn or_empty<T: Default>(cluster: ClusterId, step: &str, found: Result<T, ProviderError>) -> T {
+/// What a step found. A kind that is not served has no objects; any other failure is worth a warning and says nothing.
+fn read_or_warn<T: Default>(cluster: ClusterId, step: &str, found: Result<T, ProviderError>) -> Option<T> {
     match found {
-        Ok(found) => found,
-        Err(ProviderError::NotFound(_)) => T::default(),
+        Ok(found) => Some(found),
+        Err(ProviderError::NotFound(_)) => Some(T::default()),
         Err(error) => {
             tracing::warn!(%cluster, step, %error, "a part of the detection failed");
-            T::default()
+            None
         }
     }
 }
@@ -166,10 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_step_is_empty() {
+    fn a_failed_step_says_nothing_and_an_absent_kind_has_no_objects() {
         let cluster = ClusterId::from_bits(1);
-        assert!(or_empty::<Vec<u8>>(cluster, "step", Err(ProviderError::NotFound(String::new()))).is_empty());
-        assert!(or_empty::<Vec<u8>>(cluster, "step", Err(ProviderError::Forbidden(String::new()))).is_empty());
-        assert_eq!(or_empty(cluster, "step", Ok(vec![1])), [1]);
+        let absent = read_or_warn::<Vec<u8>>(cluster, "step", Err(ProviderError::NotFound(String::new())));
+        assert_eq!(absent, Some(Vec::new()));
+        let refused = read_or_warn::<Vec<u8>>(cluster, "step", Err(ProviderError::Forbidden(String::new())));
+        assert_eq!(refused, None);
+        assert_eq!(read_or_warn(cluster, "step", Ok(vec![1])), Some(vec![1]));
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct MachineView {
     resource_version: u64,
     deleting: bool,
     printable: Option<String>,
+    /// The cluster's controller has not written a status yet.
+    untouched: bool,
     run_strategy: Option<String>,
     conditions: Vec<Condition>,
     event_id: Option<String>,
@@ -88,6 +90,7 @@ impl MachineView {
             resource_version: version(object).ok_or_else(|| lacks("metadata.resourceVersion"))?,
             deleting: metadata.deletion_timestamp.is_some(),
             printable: text(&status["printableStatus"]),
+            untouched: status.as_object().is_none_or(serde_json::Map::is_empty),
             run_strategy: run_strategy(&object.data["spec"]),
             conditions: conditions(status),
             event_id: annotation(labels::EVENT),
@@ -241,6 +244,8 @@ fn of_phase(vm: &MachineView, vmi: Option<&InstanceView>) -> ObservedCondition {
         (Some(_), Some("Failed")) => VmStatus::Failed,
         (Some(_), Some("Succeeded")) => VmStatus::Stopped,
         (None, _) if vm.run_strategy.as_deref() == Some("Halted") => VmStatus::Stopped,
+        // Just applied: the machine is not unknown, its controller has not looked at it yet (ADR 0006).
+        (None, _) if vm.untouched => return ObservedCondition::Waiting,
         _ => VmStatus::Unknown,
     };
     ObservedCondition::Is(status)

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use shepherd_domain::Environment;
-use shepherd_domain::cluster::{ClusterFacts, ClusterStatus};
+use shepherd_domain::cluster::{ClusterFacts, ClusterStatus, StorageClass};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::ClusterId;
 use shepherd_domain::page::{Page, PageRequest};
@@ -42,8 +42,11 @@ const RECORD_HEALTH: &str = "WITH before AS ( \
 
 /// Runs after RECORD_HEALTH in the same transaction, which holds the row and has checked the lease.
 const RECORD_FACTS: &str = "UPDATE clusters c SET kubevirt_version = $2, kubernetes_version = $3, \
-         enabled_features = $4, detected_capabilities = $5, capabilities_detected_at = $7, \
-         storage_classes = $6, storage_classes_updated_at = $7 \
+         enabled_features = $4, \
+         detected_capabilities = coalesce($5::jsonb, c.detected_capabilities), \
+         capabilities_detected_at = CASE WHEN $5::jsonb IS NULL THEN c.capabilities_detected_at ELSE $7 END, \
+         storage_classes = coalesce($6::text[], c.storage_classes), \
+         storage_classes_updated_at = CASE WHEN $6::text[] IS NULL THEN c.storage_classes_updated_at ELSE $7 END \
      WHERE c.id = $1";
 
 #[async_trait]
@@ -99,8 +102,13 @@ impl ClusterRepository for PgUnitOfWork {
                 storage_classes,
                 ..
             } = facts;
-            let capabilities = serde_json::to_value(capabilities).map_err(mismatch)?;
-            let classes = Texts(storage_classes.iter().map(|class| class.name.clone()).collect());
+            let capabilities = capabilities
+                .as_ref()
+                .map(serde_json::to_value)
+                .transpose()
+                .map_err(mismatch)?;
+            let names = |classes: &Vec<StorageClass>| Texts(classes.iter().map(|class| class.name.clone()).collect());
+            let classes = storage_classes.as_ref().map(names);
             let features = Texts(features.clone());
             let values = values![
                 id,

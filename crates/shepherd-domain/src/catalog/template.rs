@@ -82,9 +82,6 @@ pub enum DataVolumeSource {
         /// Secret with credentials.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         secret_ref: Option<String>,
-        /// Checksum, for example `sha256:...`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        checksum: Option<String>,
     },
     /// From a container registry.
     Registry {

@@ -47,7 +47,7 @@ fn sources() -> [Value; 6] {
     [
         json!({"container_disk": {"image": "debian:12"}}),
         json!({"pvc": {"namespace": "images", "name": "debian-12"}}),
-        json!({"data_volume": {"source": "http", "url": "https://example.com/debian.qcow2", "checksum": "sha256:00"}}),
+        json!({"data_volume": {"source": "http", "url": "https://example.com/debian.qcow2"}}),
         json!({"data_volume": {"source": "registry", "url": "docker://example.com/debian:12", "secret_ref": "pull"}}),
         json!({"data_volume": {"source": "s3", "url": "https://s3.example.com/debian.qcow2", "secret_ref": "keys"}}),
         json!({"data_volume": {"source": "blank"}}),

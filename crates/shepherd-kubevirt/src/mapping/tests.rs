@@ -120,7 +120,13 @@ fn without_a_status_the_phase_of_the_instance_decides() {
 
 #[test]
 fn without_status_and_instance_the_run_strategy_decides() {
-    assert_eq!(see(machine(json!({})), None).unwrap().condition, is(Unknown));
+    let looked_at = json!({"conditions": [{"type": "Ready", "status": "False"}]});
+    assert_eq!(see(machine(looked_at), None).unwrap().condition, is(Unknown));
+    assert_eq!(
+        see(machine(json!({})), None).unwrap().condition,
+        ObservedCondition::Waiting,
+        "nobody has looked at a machine without a status"
+    );
     let mut halted = machine(json!({}));
     halted["spec"] = json!({"runStrategy": "Halted"});
     assert_eq!(see(halted.clone(), None).unwrap().condition, is(Stopped));

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use shepherd_domain::labels;
+use shepherd_domain::naming::fqdn;
 use shepherd_domain::rendering::VmIdentity;
 
 /// The labels of the machine, its instance, its data volumes and its Secret.
@@ -20,6 +21,7 @@ pub(super) fn labels(identity: &VmIdentity) -> Value {
 /// The marks of the machine itself.
 pub(super) fn annotations(identity: &VmIdentity) -> Value {
     json!({
+        labels::FQDN: fqdn(&identity.name, &identity.namespace),
         labels::EVENT: identity.event_id.to_string(),
         labels::VM: identity.vm_id.to_string(),
         labels::REVISION: identity.revision.to_string(),

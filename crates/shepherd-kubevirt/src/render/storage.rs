@@ -85,12 +85,7 @@ fn import(source: &DataVolumeSource) -> Value {
         remote
     };
     match source {
-        // The importer's API has no place for a checksum, and strict validation would refuse one.
-        DataVolumeSource::Http {
-            url,
-            secret_ref,
-            checksum: _,
-        } => json!({"http": remote(url, secret_ref.as_deref())}),
+        DataVolumeSource::Http { url, secret_ref } => json!({"http": remote(url, secret_ref.as_deref())}),
         DataVolumeSource::Registry { url, secret_ref } => json!({"registry": remote(url, secret_ref.as_deref())}),
         DataVolumeSource::S3 { url, secret_ref } => json!({"s3": remote(url, secret_ref.as_deref())}),
         DataVolumeSource::Blank {} => json!({"blank": {}}),

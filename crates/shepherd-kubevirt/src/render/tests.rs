@@ -176,7 +176,6 @@ fn an_image_is_imported() {
     let source = DataVolumeSource::Http {
         url: "https://images/fedora.qcow2".to_owned(),
         secret_ref: None,
-        checksum: Some("sha256:00".to_owned()),
     };
     insta::assert_snapshot!("http_import", Case::new(ImageSource::DataVolume(source)).yaml());
 }

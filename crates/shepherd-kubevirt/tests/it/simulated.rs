@@ -250,14 +250,16 @@ async fn a_probe_finds_what_the_cluster_has() {
     assert_eq!(facts.kubernetes_version, "v1.33.1");
     assert_eq!(facts.kubevirt_version.as_deref(), Some("1.6.2"));
     assert!(facts.kubevirt_deployed && facts.reason.is_none());
-    assert!(facts.capabilities.gpu_devices.contains("nvidia.com/A10"));
-    assert!(facts.capabilities.hugepages.contains("2mi") && !facts.capabilities.hugepages.contains("1gi"));
-    assert!(facts.capabilities.sriov_networks.contains("net/fast"));
-    assert!(facts.capabilities.cdi && facts.capabilities.snapshot && !facts.capabilities.clone);
+    let capabilities = facts.capabilities.unwrap();
+    assert!(capabilities.gpu_devices.contains("nvidia.com/A10"));
+    assert!(capabilities.hugepages.contains("2mi") && !capabilities.hugepages.contains("1gi"));
+    assert!(capabilities.sriov_networks.contains("net/fast"));
+    assert!(capabilities.cdi && capabilities.snapshot && !capabilities.clone);
     assert_eq!(
         facts
             .storage_classes
             .iter()
+            .flatten()
             .map(|class| (class.name.as_str(), class.default))
             .collect::<Vec<_>>(),
         [("standard", true)]

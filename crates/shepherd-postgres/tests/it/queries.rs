@@ -171,10 +171,10 @@ async fn clusters_are_read_with_their_facts_and_credentials_apart() -> TestResul
         kubernetes_version: "v1.33.1".to_owned(),
         kubevirt_version: Some("1.5.0".to_owned()),
         features: vec!["Snapshot".to_owned()],
-        storage_classes: vec![StorageClass {
+        storage_classes: Some(vec![StorageClass {
             name: "fast".to_owned(),
             default: true,
-        }],
+        }]),
         ..ClusterFacts::default()
     };
     let result = HealthResult {
