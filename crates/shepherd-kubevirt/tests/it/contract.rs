@@ -26,6 +26,8 @@ enum Need {
     Controllers,
     /// A user who may do nothing.
     Restricted,
+    /// A server that refuses unknown fields when asked to; older ones do not know the request.
+    StrictFields,
 }
 
 struct Case {
@@ -50,9 +52,9 @@ const CASES: &[Case] = cases![
     Api applying::a_label_that_is_no_longer_sent_goes,
     Api applying::a_dry_run_stores_nothing,
     Api applying::a_dry_run_leaves_a_machine_as_it_is,
-    Api applying::a_dry_run_refuses_like_an_apply,
+    StrictFields applying::a_dry_run_refuses_like_an_apply,
     Api applying::a_missing_namespace_is_not_found,
-    Api applying::an_unknown_field_is_invalid,
+    StrictFields applying::an_unknown_field_is_invalid,
     Api applying::a_missing_field_is_invalid_and_named,
     Api applying::a_document_without_a_name_goes_nowhere,
     Api applying::the_document_comes_back_unpruned,
@@ -104,6 +106,9 @@ fn unfit(lab: &Lab, need: Need) -> Option<&'static str> {
     match need {
         Need::Api => None,
         Need::Controllers => (!lab.deployed).then_some("no KubeVirt is deployed, so nothing acts on objects"),
+        Need::StrictFields => {
+            (!lab.strict_fields).then_some("the server is older than 1.25 and ignores strict validation")
+        }
         Need::Restricted => (!lab.has_restricted_user()).then_some("there is no user who may do nothing"),
     }
 }

@@ -89,6 +89,8 @@ pub struct Lab {
     client: Client,
     /// Whether KubeVirt is deployed, so that controllers act on objects.
     pub deployed: bool,
+    /// Whether the server knows strict field validation: Kubernetes 1.25 and newer.
+    pub strict_fields: bool,
 }
 
 /// What one case works with: a provider of its own and a namespace that nobody else uses.
@@ -119,6 +121,7 @@ impl Lab {
             restricted: restricted.map(accepted),
             client,
             deployed: facts.kubevirt_deployed,
+            strict_fields: minor_version(&facts.kubernetes_version) >= 25,
         }
     }
 
@@ -144,10 +147,21 @@ impl Lab {
     pub async fn clean(&self, namespace: &str) {
         let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "Namespace"), "namespaces");
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
-        if let Err(error) = api.delete(namespace, &DeleteParams::background()).await {
-            eprintln!("{namespace} stays: {error}");
+        match api.delete(namespace, &DeleteParams::background()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => eprintln!("{namespace} stays: {error}"),
         }
     }
+}
+
+/// The minor part of a version like `v1.33.1`.
+fn minor_version(version: &str) -> u32 {
+    version
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse().ok())
+        .unwrap_or(0)
 }
 
 impl Subject {
