@@ -22,7 +22,6 @@ pub struct TaskPool {
 
 impl TaskPool {
     /// Runs a task again and again until shutdown; the token says when that is.
-    #[expect(clippy::disallowed_methods, reason = "this is the supervised pool")]
     pub fn supervise<F, Fut>(&self, name: &'static str, task: F)
     where
         F: Fn(CancellationToken) -> Fut + Send + 'static,

@@ -418,7 +418,7 @@ impl Registry {
 
     /// Whether a resource is served.
     pub fn serves(&self, def: &ResourceDef) -> bool {
-        self.served.iter().any(|served| *served == def)
+        self.served.contains(&def)
     }
 
     /// The served resource of a path.

@@ -127,6 +127,10 @@ impl Provider for YamlFile {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "figment's values: a map, or something else"
+)]
 fn read(path: &Path) -> Result<YamlFile, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -168,6 +172,7 @@ fn keys(defaults: &impl Provider) -> Result<BTreeMap<String, Value>, ConfigError
     Ok(keys)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "figment's values: a map, or a leaf")]
 fn flatten(prefix: &str, dict: Dict, keys: &mut BTreeMap<String, Value>) {
     for (name, value) in dict {
         let key = if prefix.is_empty() {

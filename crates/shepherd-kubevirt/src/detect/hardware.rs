@@ -66,7 +66,7 @@ fn present(resources: &Value) -> impl Iterator<Item = &str> {
         .as_object()
         .into_iter()
         .flatten()
-        .filter(move |(_, quantity)| is_some(*quantity))
+        .filter(move |(_, quantity)| is_some(quantity))
         .map(|(name, _)| name.as_str())
 }
 

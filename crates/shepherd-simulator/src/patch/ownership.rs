@@ -172,9 +172,13 @@ pub(crate) fn remove_field(value: &mut Value, path: &[Step]) {
                 None => {}
             }
         }
-        (Step::Element(element), Value::Array(items)) => items.retain(|item| item.to_string() != *element),
+        (Step::Element(element), Value::Array(items)) => items.retain(|item| !is_element(item, element)),
         (Step::Field(_) | Step::Key(_) | Step::Element(_), _) => {}
     }
+}
+
+fn is_element(item: &Value, element: &str) -> bool {
+    serde_json::from_str::<Value>(element).is_ok_and(|wanted| wanted == *item)
 }
 
 fn is_item(item: &Value, key: &str) -> bool {
