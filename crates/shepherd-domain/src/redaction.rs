@@ -38,7 +38,9 @@ impl Redacted {
         match redact(value) {
             Value::Object(map) => Self(map),
             Value::Null => Self::empty(),
-            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => Self(Map::from_iter([("value".to_owned(), other)])),
+            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                Self(Map::from_iter([("value".to_owned(), other)]))
+            }
         }
     }
 

@@ -8,7 +8,10 @@ use strum::IntoEnumIterator;
 
 type Move = Result<Transition<EventStatus>, InvalidTransition<EventStatus>>;
 
-const OPERATIONS: [(&str, fn(EventStatus) -> Move); 5] = [
+/// A transition method.
+type Operation = fn(EventStatus) -> Move;
+
+const OPERATIONS: [(&str, Operation); 5] = [
     ("begin", EventStatus::begin),
     ("complete", EventStatus::complete),
     ("fail", EventStatus::fail),

@@ -235,7 +235,7 @@ proptest! {
             Value::Object(map) => map.into_iter().fold(document, |document, (key, inner)| {
                 with_key_at(document, &pointer, &key, inner)
             }),
-            other => other,
+            leaf @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => leaf,
         };
         prop_assert_eq!(refusal(&document), Some(ErrorCode::TemplateSpecViolation), "{}", document);
     }

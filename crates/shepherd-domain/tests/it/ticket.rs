@@ -10,7 +10,10 @@ use strum::IntoEnumIterator;
 
 type Move = Result<Transition<TicketStatus>, InvalidTransition<TicketStatus>>;
 
-const OPERATIONS: [(&str, fn(TicketStatus) -> Move); 9] = [
+/// A transition method.
+type Operation = fn(TicketStatus) -> Move;
+
+const OPERATIONS: [(&str, Operation); 9] = [
     ("require_approval", TicketStatus::require_approval),
     ("auto_approve", TicketStatus::auto_approve),
     ("approve", TicketStatus::approve),
