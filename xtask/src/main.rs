@@ -3,7 +3,9 @@
 //! One module per command; what several of them need lies beside them: `workspace` (where things are), `compile`
 //! (cargo builds with progress), `progress` and `signals`.
 
+mod bench;
 mod compile;
+mod conformance;
 mod demo;
 mod openapi;
 mod progress;
@@ -37,6 +39,10 @@ enum Command {
     Tidy,
     /// Write docs/openapi/v1.json from the code
     Openapi(openapi::Options),
+    /// Measure throughput, latency, memory and start-up against their goals
+    Bench(bench::Options),
+    /// Run the contract of the cluster adapter against a real cluster
+    Conformance(conformance::Options),
 }
 
 #[tokio::main]
@@ -48,5 +54,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Test(options) => test::run(&workspace, &options).await,
         Command::Tidy => tidy::run(&workspace),
         Command::Openapi(options) => openapi::run(&workspace, &options).await,
+        Command::Bench(options) => bench::run(&workspace, &options).await,
+        Command::Conformance(options) => conformance::run(&workspace, &options).await,
     }
 }

@@ -1,0 +1,23 @@
+//! The product as it is shipped: the real binary as a process, a real PostgreSQL, clusters over their HTTP API.
+//!
+//! Every test has an installation of its own ([`world::World`]) and sees it as a client, an administrator of the
+//! database or the cluster would.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step of a test should end it where it stands"
+)]
+
+mod access;
+mod all_or_nothing;
+mod bad_input;
+mod client;
+mod crashes;
+mod failures;
+mod idempotency;
+mod openapi;
+mod replicas;
+mod server;
+mod story;
+mod world;

@@ -1,0 +1,155 @@
+//! `cargo xtask bench`: what the product costs, as ratios and limits measured in one run on one machine.
+//!
+//! [`submissions`] compares accepted requests with PostgreSQL alone, [`job_start`] times the queue, [`vm_list`] reads
+//! pages among many machines, [`process`] looks at memory and start-up. [`bed`] is what they all lie on: a private
+//! PostgreSQL with ordinary durability and a release build of `shepherd`. The figures go to `target/bench.json`.
+//! A goal that is missed is reported; only a measurement that could not be made fails the command.
+
+mod bed;
+mod capture;
+mod figure;
+mod http;
+mod job_start;
+mod people;
+mod pgbench;
+mod process;
+mod submissions;
+mod vm_list;
+
+use std::fs::{File, TryLockError, create_dir_all};
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+use shepherd_testkit::postgres::{PostgresServer, ServerOptions, remove_kept_data};
+
+use crate::compile;
+use crate::progress::Step;
+use crate::signals::Signals;
+use crate::workspace::Workspace;
+use bed::Bed;
+use figure::Figure;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Measure only these, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Subject>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// Accepted requests per second, against pgbench running the same statements
+    #[value(alias = "a")]
+    Submissions,
+    /// From the commit of a job to its start
+    #[value(alias = "b")]
+    JobStart,
+    /// A page of machines among 100,000
+    #[value(alias = "c")]
+    VmList,
+    /// Memory at rest, and time from exec to ready
+    #[value(alias = "d")]
+    Process,
+}
+
+/// Everything, in the order of the report.
+const SUBJECTS: [Subject; 4] = [
+    Subject::Submissions,
+    Subject::JobStart,
+    Subject::VmList,
+    Subject::Process,
+];
+
+impl Subject {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Submissions => "requests against pgbench",
+            Self::JobStart => "commit to job start",
+            Self::VmList => "a page among many machines",
+            Self::Process => "memory and start-up",
+        }
+    }
+
+    async fn measure(self, bed: &Bed<'_>, step: &Step) -> anyhow::Result<Vec<Figure>> {
+        match self {
+            Self::Submissions => submissions::measure(bed, step).await,
+            Self::JobStart => job_start::measure(bed, step).await,
+            Self::VmList => vm_list::measure(bed, step).await,
+            Self::Process => process::measure(bed, step).await,
+        }
+    }
+}
+
+pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    let directory = workspace.scratch().join("bench");
+    create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    let _claim = claim(&directory.join("lock"))?;
+    let step = Step::begin("building shepherd (release)");
+    let selection = ["--release", "--package", "shepherd-app", "--bin", "shepherd"];
+    let built = compile::build(workspace, &selection, &step).await?;
+    step.done("");
+
+    let mut signals = Signals::listen()?;
+    // The data is kept in the sense of the test kit, because only such a server waits for the disk.
+    let data = directory.join("postgres");
+    create_dir_all(&data)?;
+    remove_kept_data(&data).context("remove what an earlier run left")?;
+    let step = Step::begin("starting PostgreSQL");
+    let server = PostgresServer::start(ServerOptions {
+        external_url: None,
+        keep_in: Some(data.clone()),
+    })
+    .await?;
+    step.done("");
+    let bed = Bed::new(workspace, &server, built.path("shepherd")?, directory)?;
+    let mut figures = Vec::new();
+    let outcome = tokio::select! {
+        () = signals.stop_requested() => Err(anyhow::anyhow!("interrupted")),
+        outcome = measure(&bed, &options.only, &mut figures) => outcome,
+    };
+    drop(bed);
+    server.stop().await;
+    remove_kept_data(&data)?;
+    report(workspace, &figures)?;
+    outcome
+}
+
+async fn measure(bed: &Bed<'_>, only: &[Subject], figures: &mut Vec<Figure>) -> anyhow::Result<()> {
+    for subject in SUBJECTS {
+        if only.is_empty() || only.contains(&subject) {
+            let step = Step::begin(subject.title());
+            let measured = subject.measure(bed, &step).await;
+            figures.extend(measured.with_context(|| format!("measure {}", subject.title()))?);
+            step.done("");
+        }
+    }
+    Ok(())
+}
+
+/// Prints the figures and writes them to `target/bench.json`.
+fn report(workspace: &Workspace, figures: &[Figure]) -> anyhow::Result<()> {
+    if figures.is_empty() {
+        return Ok(());
+    }
+    println!();
+    for figure in figures {
+        println!("{figure}");
+    }
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let document = json!({"cores": cores, "figures": figures});
+    let path = workspace.scratch().join("bench.json");
+    std::fs::write(&path, format!("{document:#}\n")).context("write target/bench.json")?;
+    println!("\nwrote target/bench.json");
+    Ok(())
+}
+
+/// Two benches at once would measure each other. The system unlocks the file however this one ends.
+fn claim(path: &std::path::Path) -> anyhow::Result<File> {
+    let lock = File::create(path).context("create target/bench/lock")?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!("another bench of this workspace is running"),
+        Err(TryLockError::Error(error)) => Err(error).context("lock target/bench/lock"),
+    }
+}
