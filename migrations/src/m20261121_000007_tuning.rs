@@ -1,4 +1,4 @@
-//! Vacuum settings for the tables that turn over fast (ADR-0008), as storage parameters, so that they travel with
+//! Vacuum settings for the tables that turn over fast (operations.md §7), as storage parameters, so that they travel with
 //! the schema and ask nothing of the server's configuration.
 //!
 //! The queue's tables are its own; they are tuned where they exist and left alone otherwise.

@@ -48,7 +48,7 @@ pub struct ServerConfig {
     pub port: u16,
     /// Address of the API.
     pub bind: IpAddr,
-    /// How long a client may take to send its request head.
+    /// How long a client may take to send the head of a request, and again for its body.
     #[serde(with = "humantime_serde")]
     pub read_timeout: Duration,
     /// How long a stop may take.

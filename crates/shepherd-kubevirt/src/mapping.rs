@@ -244,7 +244,8 @@ fn of_phase(vm: &MachineView, vmi: Option<&InstanceView>) -> ObservedCondition {
         (Some(_), Some("Failed")) => VmStatus::Failed,
         (Some(_), Some("Succeeded")) => VmStatus::Stopped,
         (None, _) if vm.run_strategy.as_deref() == Some("Halted") => VmStatus::Stopped,
-        // Just applied: the machine is not unknown, its controller has not looked at it yet (ADR 0006).
+        // Just made: machine and instance are not unknown, their controllers have not looked at them yet (ADR 0006).
+        (Some(_), None) => return ObservedCondition::Waiting,
         (None, _) if vm.untouched => return ObservedCondition::Waiting,
         _ => VmStatus::Unknown,
     };

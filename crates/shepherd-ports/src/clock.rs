@@ -53,7 +53,7 @@ id_of!(
     VmId,
 );
 
-impl dyn IdSource {
+impl dyn IdSource + '_ {
     /// A new id of the wanted kind.
     pub fn id<T: NewId>(&self) -> T {
         T::from_bits(self.next())

@@ -244,6 +244,8 @@ pub trait TicketRepository: Send {
     ) -> Result<bool, RepositoryError>;
     /// Counts an attempt of an EXECUTING ticket and answers how many there were; `None` when it is not EXECUTING.
     async fn count_attempt(&mut self, id: TicketId, at: DateTime<Utc>) -> Result<Option<i32>, RepositoryError>;
+    /// Gives an attempt back whose outcome could not be recorded: the work was not at fault.
+    async fn refund_attempt(&mut self, id: TicketId) -> Result<(), RepositoryError>;
     /// Notes why the last attempt ended and when the next one is due. A snooze gives its attempt back and notes since
     /// when the cluster has been unavailable.
     async fn postpone(

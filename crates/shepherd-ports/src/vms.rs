@@ -152,11 +152,11 @@ pub trait VmRepository: Send {
         at: DateTime<Utc>,
         lease: &Lease,
     ) -> Result<Option<Projected>, RepositoryError>;
-    /// Notes the uid of the object that was made for the row, unless one is noted already.
+    /// Notes the uid of the object that was made for the row; another one than before is observed anew.
     async fn set_uid(&mut self, id: VmId, uid: &str) -> Result<(), RepositoryError>;
     /// Appends a revision unless the newest one has the same content; answers its number.
     async fn add_revision(&mut self, revision: &NewRevision) -> Result<Option<i32>, RepositoryError>;
-    /// Deletes a DELETING row.
+    /// Deletes a row; whoever does holds its delete ticket, which is the guard.
     async fn delete(&mut self, id: VmId) -> Result<bool, RepositoryError>;
 }
 

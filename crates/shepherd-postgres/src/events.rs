@@ -40,7 +40,8 @@ macro_rules! task_rows {
     };
 }
 
-/// Own events; those of visible machines, Systems and Services; those of tickets, and what followed from these, of
+/// Own events; those of visible machines, Systems and Services (requests, which have an environment, are not facts
+/// about their Service); those of tickets, and what followed from these, of
 /// the environments in which the caller may view approvals. Parameters: user, all machines, test Systems, prod
 /// Systems, all Systems, System ids as text, all Services, Systems, environments.
 const VISIBLE: &str = concat!(
@@ -51,7 +52,7 @@ const VISIBLE: &str = concat!(
     uuid_in!("e.aggregate_id"),
     " AND s.system_id = ANY(CASE n.environment WHEN 'test' THEN ? ELSE ? END)))) \
       OR (e.aggregate_type = 'system' AND (? OR e.aggregate_id = ANY(?))) \
-      OR (e.aggregate_type = 'service' AND (? OR EXISTS ( \
+      OR (e.aggregate_type = 'service' AND e.environment IS NULL AND (? OR EXISTS ( \
           SELECT FROM services s WHERE s.id = ",
     uuid_in!("e.aggregate_id"),
     " AND s.system_id = ANY(?)))) \

@@ -46,10 +46,10 @@ const FOR_VM_OWNER: &str = insert_for!(
          AND NOT EXISTS (SELECT FROM users o WHERE o.id = $9 AND o.enabled)"
 );
 
-/// An audience knows no System, so System-scoped approvers hear of every ticket of their environments.
+/// Tickets are decided under global bindings; a binding to one System decides none.
 const FOR_APPROVERS: &str = insert_for!(
     holders!(),
-    " AND $9 = ANY(b.allowed_environments) AND r.permissions && ARRAY['approval:approve', 'platform:admin'] \
+    " AND b.scope_type = 'global' AND $9 = ANY(b.allowed_environments) AND r.permissions && ARRAY['approval:approve', 'platform:admin'] \
      AND b.user_id IS DISTINCT FROM $10",
 );
 

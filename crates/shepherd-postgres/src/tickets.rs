@@ -86,7 +86,7 @@ const ADD_STEP: &str = concat!(
 const POSTPONE: &str = "UPDATE approval_tickets SET error_code = $2, error_params = $3, last_error = $4, \
          next_attempt_at = $5, \
          attempt_count = CASE WHEN $6::timestamptz IS NULL THEN attempt_count ELSE GREATEST(attempt_count - 1, 0) END, \
-         unavailable_since = CASE WHEN $6::timestamptz IS NOT NULL THEN COALESCE(unavailable_since, $6) END \
+         unavailable_since = $6::timestamptz \
      WHERE id = $1 AND status = 'EXECUTING'";
 
 /// All four parts in one row; the count of machines is left out ([`crate::namespaces`]).
@@ -222,6 +222,12 @@ impl TicketRepository for PgUnitOfWork {
                    last_attempt_at = $2, next_attempt_at = NULL WHERE id = $1 AND status = 'EXECUTING' \
                    RETURNING attempt_count) SELECT to_jsonb(attempt_count) AS doc FROM counted";
         fetch_one(&self.tx, sql, values![id, at]).await
+    }
+
+    async fn refund_attempt(&mut self, id: TicketId) -> Result<(), RepositoryError> {
+        let sql = "UPDATE approval_tickets SET attempt_count = GREATEST(attempt_count - 1, 0) \
+                   WHERE id = $1 AND status = 'EXECUTING'";
+        execute(&self.tx, sql, values![id]).await.map(drop)
     }
 
     async fn postpone(

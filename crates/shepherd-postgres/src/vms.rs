@@ -128,7 +128,8 @@ impl VmRepository for PgUnitOfWork {
     }
 
     async fn set_uid(&mut self, id: VmId, uid: &str) -> Result<(), RepositoryError> {
-        let sql = "UPDATE vms SET k8s_uid = $2 WHERE id = $1 AND k8s_uid IS NULL";
+        let sql = "UPDATE vms SET k8s_uid = $2, observed_resource_version = NULL \
+                   WHERE id = $1 AND k8s_uid IS DISTINCT FROM $2";
         execute(&self.tx, sql, values![id, uid]).await.map(drop)
     }
 
@@ -147,7 +148,7 @@ impl VmRepository for PgUnitOfWork {
     }
 
     async fn delete(&mut self, id: VmId) -> Result<bool, RepositoryError> {
-        let sql = "DELETE FROM vms WHERE id = $1 AND status = 'DELETING'";
+        let sql = "DELETE FROM vms WHERE id = $1";
         Ok(execute(&self.tx, sql, values![id]).await? > 0)
     }
 }

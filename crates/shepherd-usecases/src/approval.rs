@@ -41,10 +41,18 @@ impl TicketRef {
     }
 }
 
+fn is_number(text: &str) -> bool {
+    text.len() <= 32
+        && text
+            .strip_prefix("TKT-")
+            .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
 async fn find(platform: &Platform, ticket: &TicketRef) -> Result<TicketRecord, UseCaseError> {
     let found = match ticket {
         TicketRef::Id(id) => platform.read.get_ticket(*id).await?,
-        TicketRef::Number(number) => platform.read.ticket_by_number(number).await?,
+        TicketRef::Number(number) if is_number(number) => platform.read.ticket_by_number(number).await?,
+        TicketRef::Number(_) => None,
     };
     found.ok_or_else(|| ticket.not_found().into())
 }

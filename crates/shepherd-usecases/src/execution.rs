@@ -47,16 +47,23 @@ impl Executor {
         };
         let operation = self.operations.of_request(work.ticket.request_type)?;
         steps::reach(platform, steps::Step::Claimed).await;
-        match operation.execute(platform, &work).await {
+        let recorded = match operation.execute(platform, &work).await {
             Ok(done) => {
                 steps::reach(platform, steps::Step::CarriedOut).await;
-                outcome::succeed(platform, operation, &work, done).await?;
-                steps::reach(platform, steps::Step::Recorded).await;
-                tracing::info!(event_id = %event, ticket_id = %work.ticket.id, ticket = %work.ticket.number, "carried out");
-                Ok(JobVerdict::Done)
+                outcome::succeed(platform, operation, &work, done)
+                    .await
+                    .map(|()| JobVerdict::Done)
             }
             Err(failure) => outcome::fail(platform, operation, &work, failure).await,
+        };
+        match &recorded {
+            Ok(_) => {
+                steps::reach(platform, steps::Step::Recorded).await;
+                tracing::info!(event_id = %event, ticket_id = %work.ticket.id, ticket = %work.ticket.number, attempt = work.attempt, "the job is done");
+            }
+            Err(_) => outcome::refund(platform, &work).await,
         }
+        recorded
     }
 }
 

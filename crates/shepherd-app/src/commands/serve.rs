@@ -1,7 +1,7 @@
 //! `shepherd serve`.
 //!
 //! Start: database, migrations, secrets, controllers and worker, and last the listener. Stop, in reverse: the
-//! listener ends first, then running jobs get their time, then the loops are told, then the pool is closed.
+//! listener ends and running jobs get their time, the loops are dropped, then the pool is closed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -82,15 +82,19 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
     }
-    if let Some(handle) = handle {
-        // The handle's future needs the server itself to be polled.
-        let stop = handle.stop(true);
-        tokio::select! {
-            () = stop => {}
-            _ = &mut ended => {}
+    // Together, so that the worker claims nothing while the last requests are answered.
+    let stop_api = async {
+        if let Some(handle) = handle {
+            // The handle's future needs the server itself to be polled.
+            let stop = handle.stop(true);
+            tokio::select! {
+                () = stop => {}
+                _ = &mut ended => {}
+            }
         }
-    }
-    if !pool.stop(grace).await {
+    };
+    let ((), ended_in_time) = tokio::join!(stop_api, pool.stop(grace));
+    if !ended_in_time {
         tracing::warn!("some tasks did not end in time; their jobs go to another replica");
     }
     wired.store.close().await?;
@@ -154,7 +158,9 @@ async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::
         poll_interval: config.queue.poll_interval,
         heartbeat,
         recovery_threshold: config.queue.recovery_threshold,
-        shutdown_grace: config.server.shutdown_timeout,
+        // A little less than the whole, so that jobs which do not end in time can still be given back.
+        shutdown_grace: config.server.shutdown_timeout * 4 / 5,
+        sweep: config.queue.recovery_threshold / 4,
         ..WorkerOptions::default()
     };
     let handler = Arc::new(Executor::new(

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::str::FromStr;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
@@ -138,7 +139,7 @@ pub struct OptionalJson<T>(pub T);
 
 impl<T: DeserializeOwned + ToSchema + Default> RequestBody for OptionalJson<T> {
     async fn read(api: &Api, request: &HttpRequest, payload: Payload) -> Result<(Self, Vec<u8>), Problem> {
-        let bytes = collect(request, payload, api.config.max_body_bytes).await?;
+        let bytes = collect(request, payload, api.config.max_body_bytes, api.config.read_timeout).await?;
         if bytes.is_empty() {
             return Ok((Self(T::default()), Vec::new()));
         }
@@ -154,7 +155,7 @@ async fn json_body<T: DeserializeOwned + ToSchema>(
     max: usize,
 ) -> Result<(T, Vec<u8>), Problem> {
     require_json(request)?;
-    let bytes = collect(request, payload, max).await?;
+    let bytes = collect(request, payload, max, api.config.read_timeout).await?;
     parse(api, &bytes)
 }
 
@@ -183,7 +184,12 @@ fn require_json(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-async fn collect(request: &HttpRequest, mut payload: Payload, max: usize) -> Result<Vec<u8>, Problem> {
+async fn collect(
+    request: &HttpRequest,
+    mut payload: Payload,
+    max: usize,
+    within: Duration,
+) -> Result<Vec<u8>, Problem> {
     let too_large = || Problem::new(ErrorCode::PayloadTooLarge).with("max_bytes", max);
     let announced = request
         .headers()
@@ -192,15 +198,20 @@ async fn collect(request: &HttpRequest, mut payload: Payload, max: usize) -> Res
     if announced.is_some_and(|length| length > max) {
         return Err(too_large());
     }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| invalid("the body broke off"))?;
-        if bytes.len() + chunk.len() > max {
-            return Err(too_large());
+    let read = async {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| invalid("the body broke off"))?;
+            if bytes.len() + chunk.len() > max {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&chunk);
         }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
+        Ok(bytes)
+    };
+    tokio::time::timeout(within, read)
+        .await
+        .unwrap_or_else(|_| Err(invalid("the body took too long")))
 }
 
 fn parse<T: DeserializeOwned + ToSchema>(api: &Api, bytes: &[u8]) -> Result<(T, Vec<u8>), Problem> {
@@ -210,10 +221,23 @@ fn parse<T: DeserializeOwned + ToSchema>(api: &Api, bytes: &[u8]) -> Result<(T, 
             .with("line", error.line())
             .with("column", error.column())
     })?;
+    if holds_nul(&value) {
+        return Err(invalid("no text may hold U+0000"));
+    }
     api.validators.check(&T::name(), &value)?;
     let canonical = serde_json::to_vec(&value).unwrap_or_default();
     let body = serde_json::from_value(value).map_err(|_| invalid("the body does not follow its schema"))?;
     Ok((body, canonical))
+}
+
+/// PostgreSQL has no text with U+0000 in it, and nobody types one.
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn invalid(reason: &str) -> Problem {
@@ -338,6 +362,9 @@ impl<T: DeserializeOwned + IntoParams> Query<T> {
     /// # Errors
     /// INVALID_REQUEST.
     pub fn read(&self) -> Result<T, Problem> {
+        if self.text.contains("%00") {
+            return Err(invalid("no text may hold U+0000"));
+        }
         let query = web::Query::<T>::from_query(&self.text);
         query
             .map(web::Query::into_inner)

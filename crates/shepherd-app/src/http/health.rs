@@ -20,6 +20,8 @@ use super::respond::Answer;
 const PING: Duration = Duration::from_secs(2);
 /// Age from which a worker or holder of leases counts as silent.
 const SILENT: TimeDelta = TimeDelta::seconds(60);
+/// Age from which a watcher counts as silent.
+const WATCHER_SILENT: TimeDelta = TimeDelta::seconds(120);
 
 /// How the process is.
 #[derive(Serialize, ToSchema)]
@@ -73,6 +75,7 @@ pub(super) async fn ready(api: web::Data<Api>) -> Answer {
         }
         checks.insert(name, state);
     }
+    checks.insert("watcher", watcher_state(&api).await);
     if own_silent {
         checks.insert("worker", "failing");
         return Err(not_ready(&checks).into());
@@ -89,6 +92,19 @@ pub(super) async fn ready(api: web::Data<Api>) -> Answer {
     }))
 }
 
+/// A watcher somewhere is alive, as long as there is a cluster to watch.
+async fn watcher_state(api: &Api) -> &'static str {
+    match api.platform.read.enabled_clusters().await {
+        Ok(clusters) if clusters.is_empty() => "ok",
+        Ok(_) => state_within(
+            api.platform.leases.last_beat(HeartbeatKind::Watcher, None).await,
+            api.platform.now(),
+            WATCHER_SILENT,
+        ),
+        Err(_) => "failing",
+    }
+}
+
 async fn store_checks(api: &Api, checks: &mut BTreeMap<&'static str, &'static str>) -> bool {
     let answers = matches!(tokio::time::timeout(PING, api.store_health.ping()).await, Ok(Ok(())));
     checks.insert("database", if answers { "ok" } else { "failing" });
@@ -99,8 +115,16 @@ async fn store_checks(api: &Api, checks: &mut BTreeMap<&'static str, &'static st
 }
 
 fn state_of(beat: Result<Option<DateTime<Utc>>, RepositoryError>, now: DateTime<Utc>) -> &'static str {
+    state_within(beat, now, SILENT)
+}
+
+fn state_within(
+    beat: Result<Option<DateTime<Utc>>, RepositoryError>,
+    now: DateTime<Utc>,
+    silent: TimeDelta,
+) -> &'static str {
     match beat {
-        Ok(Some(at)) if now - at <= SILENT => "ok",
+        Ok(Some(at)) if now - at <= silent => "ok",
         Ok(_) | Err(_) => "failing",
     }
 }

@@ -198,7 +198,7 @@ fn terminate_victims(url: &str) {
             runtime.block_on(async {
                 let mut connection = sqlx::PgConnection::connect(url).await.expect("the database answers");
                 let terminate = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
-                                 WHERE application_name = 'victim' AND xact_start IS NOT NULL";
+                                 WHERE datname = current_database() AND application_name = 'victim' AND xact_start IS NOT NULL";
                 sqlx::query(terminate)
                     .fetch_all(&mut connection)
                     .await

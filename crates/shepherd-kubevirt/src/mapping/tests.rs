@@ -132,8 +132,8 @@ fn without_status_and_instance_the_run_strategy_decides() {
     assert_eq!(see(halted.clone(), None).unwrap().condition, is(Stopped));
     assert_eq!(
         see(halted.clone(), Some(instance(json!({})))).unwrap().condition,
-        is(Unknown),
-        "an instance without a phase says nothing"
+        ObservedCondition::Waiting,
+        "an instance without a phase is on its way"
     );
     halted["spec"] = json!({"running": false});
     let observed = see(halted, None).unwrap();
@@ -281,7 +281,7 @@ fn odd_types_are_ignored() {
         Some(instance(json!({"interfaces": "none", "phase": []}))),
     )
     .unwrap();
-    assert_eq!(observed.condition, is(Unknown));
+    assert_eq!(observed.condition, ObservedCondition::Waiting, "as without a phase");
 }
 
 #[test]

@@ -44,14 +44,16 @@ macro_rules! answer {
     };
 }
 
-/// `$8` is the status for a machine that has not run yet, `$9` for one that has. The rows to change are locked in the
-/// first part, with all conditions, so that two observers of one row take turns and the second one sees the first.
-const PROJECT: &str = concat!(
-    "WITH seen AS ( \
-         SELECT v.id, v.status AS before, v.first_running_at IS NULL AS fresh, \
-             CASE WHEN v.first_running_at IS NULL THEN $8 ELSE $9 END AS after \
-         FROM vms v \
-         WHERE v.cluster_id = $4 AND v.namespace = $5 AND v.name = $6 AND ($7::uuid IS NULL OR v.id = $7) \
+/// The row an observation would change. `$8` is the status for a machine that has not run yet, `$9` for one that has.
+///
+/// An object is a row's by its annotation; without one only when it is known to be, by its uid. A foreign object of
+/// the same name never becomes a row's.
+macro_rules! changed_row {
+    () => {
+        concat!(
+            "FROM vms v \
+         WHERE v.cluster_id = $4 AND v.namespace = $5 AND v.name = $6 \
+             AND (v.id = $7::uuid OR ($7::uuid IS NULL AND v.k8s_uid = $10)) \
              AND (v.k8s_uid IS NULL OR v.k8s_uid = $10) \
              AND (v.observed_resource_version IS NULL OR v.observed_resource_version::numeric <= $11::text::numeric) \
              AND ((v.status, v.status_reason, v.status_message, v.node_name, v.ip_address, v.restart_required, \
@@ -60,9 +62,26 @@ const PROJECT: &str = concat!(
                    $14::text, $15::text, $16::boolean, $10::text) \
                  OR (v.first_running_at IS NULL AND $8 = 'RUNNING')) \
              AND NOT (v.status = 'DELETING' AND ",
-    delete_open!(),
-    ") AND ",
-    lease_held!(),
+            delete_open!(),
+            ") AND ",
+            lease_held!()
+        )
+    };
+}
+
+/// Whether there is anything to change, without a lock: most observations say nothing new.
+const WOULD_CHANGE: &str = concat!("SELECT to_jsonb(v.id) AS doc ", changed_row!());
+
+/// Takes the row. A statement of its own, so that the next one sees what whoever held the row before has committed:
+/// within one statement the open delete ticket would still be looked for as of its beginning.
+const LOCK: &str = "SELECT to_jsonb(v.id) AS doc FROM vms v \
+     WHERE v.cluster_id = $1 AND v.namespace = $2 AND v.name = $3 FOR UPDATE";
+
+const PROJECT: &str = concat!(
+    "WITH seen AS ( \
+         SELECT v.id, v.status AS before, v.first_running_at IS NULL AS fresh, \
+             CASE WHEN v.first_running_at IS NULL THEN $8 ELSE $9 END AS after ",
+    changed_row!(),
     " FOR UPDATE OF v \
      ), changed AS ( \
          UPDATE vms v SET status = seen.after, status_reason = $12, status_message = $13, node_name = $14, \
@@ -80,7 +99,7 @@ const PROJECT_ABSENCE: &str = concat!(
     "WITH seen AS ( \
          SELECT v.id, v.status AS before FROM vms v \
          WHERE v.cluster_id = $4 AND v.namespace = $5 AND v.name = $6 AND v.k8s_uid = $7 \
-             AND v.status <> 'DELETING' AND (v.status, v.status_reason) IS DISTINCT FROM ('UNKNOWN', $8::text) \
+             AND (v.status, v.status_reason) IS DISTINCT FROM ('UNKNOWN', $8::text) \
              AND NOT ",
     delete_open!(),
     " AND ",
@@ -150,7 +169,7 @@ pub(super) async fn project(
         // Annotated with something that is no id of ours: not the object of any row.
         Some(Err(_)) => return Ok(None),
     };
-    let values = values![
+    let mut values = values![
         lease.name,
         lease.holder,
         lease.generation,
@@ -167,10 +186,20 @@ pub(super) async fn project(
         observed.node,
         observed.ip,
         observed.restart_required,
-        at,
     ];
+    if fetch_one::<VmId>(tx, WOULD_CHANGE, values.clone()).await?.is_none() {
+        return Ok(None);
+    }
+    lock(tx, cluster, &observed.namespace, &observed.name).await?;
+    values.extend(values![at]);
     let changed: Option<ProjectedRow> = fetch_one(tx, PROJECT, values).await?;
     Ok(changed.map(Projected::from))
+}
+
+async fn lock(tx: &Transaction, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), RepositoryError> {
+    fetch_one::<VmId>(tx, LOCK, values![cluster, namespace, name])
+        .await
+        .map(drop)
 }
 
 pub(super) async fn project_absence(
@@ -182,6 +211,7 @@ pub(super) async fn project_absence(
     at: DateTime<Utc>,
     lease: &Lease,
 ) -> Result<Option<Projected>, RepositoryError> {
+    lock(tx, cluster, namespace, name).await?;
     let values = values![
         lease.name,
         lease.holder,

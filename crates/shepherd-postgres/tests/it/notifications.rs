@@ -66,9 +66,18 @@ async fn approvers_are_told_by_environment_and_without_the_requester() -> TestRe
         environment: Environment::Test,
         except: None,
     };
-    assert_eq!(send(&world, everybody).await?, 3);
+    assert_eq!(
+        send(&world, everybody).await?,
+        2,
+        "a binding to one System decides no ticket"
+    );
+    let approver = Audience::Approvers {
+        environment: Environment::Test,
+        except: Some(world.approver),
+    };
+    assert_eq!(send(&world, approver).await?, 1);
     assert_eq!(send(&world, Audience::PlatformAdmins).await?, 1);
-    assert_eq!(unread(&world, admin).await?, 4);
+    assert_eq!(unread(&world, admin).await?, 5);
     Ok(())
 }
 

@@ -600,7 +600,7 @@ async fn a_revision_is_added_only_when_the_content_changed() -> TestResult {
     work.vms().set_uid(vm, "u2").await?;
     work.commit().await?;
     let expected = world.store.expected_on(world.cluster).await?;
-    assert_eq!(expected.iter().map(|vm| vm.uid.as_str()).collect::<Vec<_>>(), ["u1"]);
+    assert_eq!(expected.iter().map(|vm| vm.uid.as_str()).collect::<Vec<_>>(), ["u2"]);
     assert!(
         world
             .store

@@ -18,6 +18,8 @@ const CONNECTIONS_PER_TEST: u32 = 8;
 /// What PostgreSQL answers while another session uses the template.
 const OBJECT_IN_USE: &str = "55006";
 const CLONE_ATTEMPTS: u32 = 20;
+/// How often a connection that breaks off while it is made is made again.
+const CONNECT_ATTEMPTS: u32 = 5;
 
 static SERVER: OnceCell<TestServer> = OnceCell::const_new();
 static CREATED: AtomicU32 = AtomicU32::new(0);
@@ -157,7 +159,7 @@ impl TestServer {
 
     /// Makes the template, unless another process of this run did. One process at a time looks and makes.
     async fn make_template(&self, name: &str) -> anyhow::Result<()> {
-        let mut admin = PgConnection::connect(self.admin.as_str()).await?;
+        let mut admin = administration(&self.admin).await?;
         sqlx::query("SELECT pg_advisory_lock($1)")
             .bind(TEMPLATE_LOCK)
             .execute(&mut admin)
@@ -209,7 +211,7 @@ async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
 
 async fn clone_database(admin: &Url, template: &str, name: &str) -> anyhow::Result<()> {
     let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
-    let mut admin = PgConnection::connect(admin.as_str()).await?;
+    let mut admin = administration(admin).await?;
     for _ in 0..CLONE_ATTEMPTS {
         match sqlx::raw_sql(AssertSqlSafe(statement.as_str()))
             .execute(&mut admin)
@@ -227,9 +229,21 @@ async fn clone_database(admin: &Url, template: &str, name: &str) -> anyhow::Resu
     anyhow::bail!("the template database stays in use by somebody else")
 }
 
+/// A session for administration. A server under the load of many tests at once may break off a connection that is being
+/// made; nothing has happened in it yet, so it is made again.
+async fn administration(admin: &Url) -> sqlx::Result<PgConnection> {
+    for _ in 0..CONNECT_ATTEMPTS {
+        match PgConnection::connect(admin.as_str()).await {
+            Err(sqlx::Error::Io(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+            connected => return connected,
+        }
+    }
+    PgConnection::connect(admin.as_str()).await
+}
+
 /// Runs one statement in a session of its own.
 pub(super) async fn execute(admin: &Url, statement: &str) -> anyhow::Result<()> {
-    let mut admin = PgConnection::connect(admin.as_str()).await?;
+    let mut admin = administration(admin).await?;
     run(&mut admin, statement).await?;
     admin.close().await.context("close the administration session")
 }

@@ -57,11 +57,31 @@ pub async fn execute(
         .ticket_event(ticket.event_id)
         .await?
         .ok_or(UseCaseError::Broken("a ticket has no event"))?;
-    let placed = operation.place(platform, &ticket, &payload, choice).await?;
+    let placed = match operation.place(platform, &ticket, &payload, choice).await {
+        Ok(placed) => placed,
+        Err(error) => return Err(explain(platform, &ticket, error).await?),
+    };
     for warning in &placed.warnings {
         tracing::info!(ticket_id = %ticket.id, warning = ?warning.code, "approved with a warning");
     }
-    record(platform, operations, caller, &ticket, &placed, choice).await
+    match record(platform, operations, caller, &ticket, &placed, choice).await {
+        Err(error @ UseCaseError::Problem(_)) => Err(explain(platform, &ticket, error).await?),
+        outcome => outcome,
+    }
+}
+
+/// What another approver did in the meantime explains a refusal better than the traces it left.
+async fn explain(
+    platform: &Platform,
+    ticket: &TicketRecord,
+    refusal: UseCaseError,
+) -> Result<UseCaseError, UseCaseError> {
+    let now = platform.read.get_ticket(ticket.id).await?;
+    if now.is_some_and(|now| now.status == ticket.status) {
+        Ok(refusal)
+    } else {
+        super::lost_race(platform, ticket.id).await
+    }
 }
 
 async fn record(

@@ -69,6 +69,11 @@ async fn hold(platform: &Platform, cluster: ClusterRecord) -> Result<(), UseCase
         return Ok(());
     };
     tracing::info!(cluster = %cluster.name, generation = lease.generation, "watching");
+    let subject = cluster.id.to_string();
+    platform
+        .leases
+        .beat(HeartbeatKind::Watcher, &settings.instance, &subject)
+        .await?;
     let kept = keep(platform, &cluster, &lease);
     let projected = project(platform, &cluster, &lease);
     tokio::select! {

@@ -40,6 +40,12 @@ pub(super) async fn execute(platform: &Platform, operations: &Operations, id: Ev
     let Some(mut ticket) = uow.tickets().find_by_event(id).await? else {
         return Ok(Claim::Nothing("the event has no ticket"));
     };
+    // The process died between recording that nothing is left to try and keeping the job as a dead letter.
+    let attempts = u32::try_from(ticket.attempt_count).unwrap_or(0);
+    if ticket.status == TicketStatus::Failed && attempts >= platform.settings.execution.max_attempts {
+        let code = ticket.error_code.unwrap_or_default();
+        return Ok(Claim::Settled(JobVerdict::DeadLetter(code)));
+    }
     if event.status != EventStatus::Processing {
         return Ok(Claim::Nothing("the event is not being processed"));
     }

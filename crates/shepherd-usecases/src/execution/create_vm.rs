@@ -144,6 +144,9 @@ impl Operation for CreateVm {
     ) -> Result<(), UseCaseError> {
         let name = required(ticket.namespace.as_deref(), "a create ticket has no namespace")?;
         let namespace = check_namespace(uow.namespaces().hold(name).await?, name)?;
+        if namespace.environment != ticket.environment {
+            return Err(environment_changed(&namespace, ticket.environment).into());
+        }
         let cluster = uow
             .clusters()
             .hold(placed.cluster)
@@ -309,6 +312,14 @@ fn check_namespace(found: Option<NamespaceRecord>, name: &str) -> Result<Namespa
     } else {
         Err(Problem::new(ErrorCode::NamespaceDisabled).with("namespace", name))
     }
+}
+
+/// The namespace was registered anew with another environment than the request was judged by.
+fn environment_changed(namespace: &NamespaceRecord, requested: Environment) -> Problem {
+    Problem::new(ErrorCode::NamespaceClusterEnvMismatch)
+        .with("namespace", namespace.name.as_str())
+        .with("namespace_env", namespace.environment.as_str())
+        .with("cluster_env", requested.as_str())
 }
 
 async fn choose_cluster(
@@ -482,10 +493,7 @@ async fn revalidate_namespace(platform: &Platform, work: &Work) -> Result<(), Fa
     if namespace.environment == work.ticket.environment {
         return Ok(());
     }
-    let problem = Problem::new(ErrorCode::NamespaceClusterEnvMismatch)
-        .with("namespace", namespace.name)
-        .with("namespace_env", namespace.environment.as_str())
-        .with("cluster_env", work.ticket.environment.as_str());
+    let problem = environment_changed(&namespace, work.ticket.environment);
     Err(Failure::Permanent(problem, detail()))
 }
 

@@ -139,9 +139,7 @@ impl Operation for DeleteVm {
         if uow.vms().delete(work.vm.id).await? {
             Ok(())
         } else {
-            Err(UseCaseError::Broken(
-                "a machine left DELETING while its deletion was executing",
-            ))
+            Err(UseCaseError::Broken("a machine went while its deletion was executing"))
         }
     }
 

@@ -115,7 +115,13 @@ async fn wait(
     limit: std::time::Duration,
     now: DateTime<Utc>,
 ) -> Result<JobVerdict, UseCaseError> {
-    let since = work.ticket.unavailable_since.unwrap_or(now);
+    // Another reason to wait begins another wait.
+    let waits_for_the_same = work.ticket.error_code.as_deref() == Some(problem.code.as_str());
+    let since = work
+        .ticket
+        .unavailable_since
+        .filter(|_| waits_for_the_same)
+        .unwrap_or(now);
     if now - since >= TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX) {
         return transient(platform, operation, work, problem, detail).await;
     }
@@ -186,17 +192,21 @@ pub(super) async fn exhausted(
     problem: Problem,
     detail: &str,
 ) -> Result<JobVerdict, UseCaseError> {
-    give_up(platform, operation, work, &problem, detail).await?;
-    Ok(JobVerdict::DeadLetter(problem.code.to_string()))
+    if give_up(platform, operation, work, &problem, detail).await? {
+        Ok(JobVerdict::DeadLetter(problem.code.to_string()))
+    } else {
+        Ok(JobVerdict::Done)
+    }
 }
 
+/// Answers whether this run moved the ticket; another one may have settled it first.
 async fn give_up(
     platform: &Platform,
     operation: &dyn Operation,
     work: &Work,
     problem: &Problem,
     detail: &str,
-) -> Result<(), UseCaseError> {
+) -> Result<bool, UseCaseError> {
     let now = platform.now();
     let detail = redact_and_truncate(detail, MAX_ERROR);
     let mut uow = platform.begin().await?;
@@ -208,7 +218,7 @@ async fn give_up(
         .fail(work.ticket.id, ticket_step, problem, &detail)
         .await?
     {
-        return Ok(());
+        return Ok(false);
     }
     operation.give_up(&mut *uow, work, problem).await?;
     let event_step = EventStatus::Processing
@@ -252,7 +262,7 @@ async fn give_up(
     .await?;
     uow.commit().await?;
     tracing::warn!(event_id = %work.event.id, ticket_id = %work.ticket.id, vm = %work.vm.name, %problem, detail, "failed for good");
-    Ok(())
+    Ok(true)
 }
 
 /// The row is gone: there is nothing left that the operation could be done to.
@@ -357,4 +367,17 @@ async fn notify(
         .notifications
         .send(uow.notifications(), audience, draft, now)
         .await?)
+}
+
+/// The work is done but could not be recorded: the attempt is given back, so that a sick store cannot use up attempts at
+/// work that succeeded.
+pub(super) async fn refund(platform: &Platform, work: &Work) {
+    let refunded = async {
+        let mut uow = platform.begin().await?;
+        uow.tickets().refund_attempt(work.ticket.id).await?;
+        uow.commit().await
+    };
+    if let Err(error) = refunded.await {
+        tracing::warn!(ticket_id = %work.ticket.id, error = &error as &dyn std::error::Error, "an attempt could not be given back");
+    }
 }

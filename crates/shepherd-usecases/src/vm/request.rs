@@ -12,6 +12,7 @@ use shepherd_domain::policy::{Decision, default_decision};
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem, Warning};
 use shepherd_domain::spec::{CreatePayload, CreateSpec, EffectiveNumbers, NamedSize, NamedTemplate};
 use shepherd_domain::ticket::{ActorKind, RequestType, TicketStatus};
+use shepherd_ports::UnitOfWork;
 use shepherd_ports::catalog::{SizeRecord, TemplateRecord};
 use shepherd_ports::context::Caller;
 use shepherd_ports::events::NewEvent;
@@ -219,6 +220,7 @@ async fn submit(
     if let Some(answer) = idempotency::claim(platform, &mut *uow, request).await? {
         return Ok(answer);
     }
+    hold(&mut *uow, command, checked).await?;
     uow.events()
         .insert(NewEvent {
             id: submitted.event_id,
@@ -284,6 +286,23 @@ async fn submit(
     idempotency::store(platform, &mut *uow, request, &submitted).await?;
     uow.commit().await?;
     Ok(Answer::fresh(submitted))
+}
+
+/// The dry run may have taken long: what the request refers to must still be there, and stays until the commit.
+async fn hold(uow: &mut dyn UnitOfWork, command: &RequestVm, checked: &Checked) -> Result<(), UseCaseError> {
+    let name = checked.namespace.name.as_str();
+    let namespace = uow.namespaces().hold(name).await?;
+    let namespace = namespace.ok_or_else(|| Problem::new(ErrorCode::NamespaceNotRegistered).with("namespace", name))?;
+    if !namespace.enabled || namespace.environment != checked.namespace.environment {
+        return Err(Problem::new(ErrorCode::NamespaceDisabled)
+            .with("namespace", name)
+            .into());
+    }
+    if uow.services().hold(command.service).await? {
+        Ok(())
+    } else {
+        Err(Problem::not_found(ErrorCode::ServiceNotFound, command.service).into())
+    }
 }
 
 /// The first two steps of a history whose ticket waits for an approver.
