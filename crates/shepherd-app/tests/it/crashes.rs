@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream;
-
 use crate::server::{Env, eventually};
 use crate::world::{CARRIED_OUT, World, creations};
 
@@ -18,17 +15,17 @@ const MACHINE: &str = "dev-shop-web-01";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_creation_whose_worker_is_killed_at_any_step_happens_exactly_once() {
-    few_at_once(CREATION.map(creation_killed_at)).await;
+    // One after another: every case is an installation of several processes.
+    for step in CREATION {
+        creation_killed_at(step).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_whose_worker_is_killed_at_any_step_happens_exactly_once() {
-    few_at_once(DELETION.map(deletion_killed_at)).await;
-}
-
-/// Every case is an installation of several processes; too many at once would only wait for each other.
-async fn few_at_once<F: Future<Output = ()>>(cases: impl IntoIterator<Item = F>) {
-    stream::iter(cases).buffer_unordered(2).collect::<()>().await;
+    for step in DELETION {
+        deletion_killed_at(step).await;
+    }
 }
 
 async fn creation_killed_at(step: &str) {

@@ -19,5 +19,6 @@ mod idempotency;
 mod openapi;
 mod replicas;
 mod server;
+mod starting;
 mod story;
 mod world;

@@ -47,6 +47,13 @@ async fn the_served_document_is_the_one_that_was_reviewed_and_tells_the_truth_ab
         "docs/openapi/v1.json is stale; `cargo xtask openapi` writes it"
     );
 
+    let page = home.client.get(server.site("/docs/")).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    assert!(
+        page.text().await.unwrap().contains("swagger-ui"),
+        "the document is shown to people"
+    );
+
     let operations = operations(&served);
     assert!(operations.len() > 40, "{} operations", operations.len());
     every_operation_is_described(&operations);

@@ -60,7 +60,15 @@ pub struct Home {
 impl Home {
     /// An installation with a schema and nothing in it.
     pub async fn new() -> Self {
-        let database = TestDatabase::create().await;
+        Self::on(TestDatabase::create().await).await
+    }
+
+    /// An installation without a schema.
+    pub async fn without_schema() -> Self {
+        Self::on(TestDatabase::create_empty().await).await
+    }
+
+    async fn on(database: TestDatabase) -> Self {
         Self {
             client: plain_http_client(),
             pool: database.connect().await.get_postgres_connection_pool().clone(),
@@ -76,19 +84,25 @@ impl Home {
     }
 
     /// Runs `shepherd seed` with the files that are shipped.
-    pub async fn seed(&self) {
+    pub async fn seed(&self) -> String {
+        let directory = workspace().join("seed").display().to_string();
+        let env = [("SEED_ADMIN_PASSWORD", SEEDED_PASSWORD), ("SEED_DIR", &directory)];
+        let (succeeded, said) = self.run(&["seed"], &env).await;
+        assert!(succeeded, "shepherd seed failed: {said}");
+        said
+    }
+
+    /// Runs a command to its end; answers whether it succeeded and what it said.
+    pub async fn run(&self, arguments: &[&str], env: &[(&str, &str)]) -> (bool, String) {
         let mut command = Command::new(BINARY);
         self.prepare(&mut command);
-        command
-            .arg("seed")
-            .env("SEED_ADMIN_PASSWORD", SEEDED_PASSWORD)
-            .env("SEED_DIR", workspace().join("seed"));
+        command.args(arguments).envs(env.iter().copied());
         let output = tokio::task::spawn_blocking(move || command.output())
             .await
             .unwrap()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "shepherd seed failed: {said}");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
     /// The rows of a query, as objects.
@@ -215,7 +229,12 @@ impl Replica {
 
     /// The address of an operation.
     pub fn url(&self, path: &str) -> String {
-        format!("{}/api/v1{path}", self.address)
+        self.site(&format!("/api/v1{path}"))
+    }
+
+    /// The address of a page beside the API.
+    pub fn site(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
     }
 
     /// Kills the process as `kill -9` does, and returns when it is gone.
@@ -225,8 +244,13 @@ impl Replica {
         }
     }
 
+    /// What the process has logged so far.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     fn show_log(&self) {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log_text();
         let lines: Vec<&str> = text.lines().collect();
         let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
         eprintln!("---- shepherd serve --roles {}\n{}", self.roles, end.join("\n"));

@@ -1,0 +1,74 @@
+//! The commands an operator begins with, and what stops a start.
+
+use crate::server::{Home, Replica, SEEDED_PASSWORD, workspace};
+use crate::world::World;
+
+/// 32 bytes that no installation of a test has.
+const FOREIGN_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const TABLES: &str = "pg_tables WHERE schemaname IN ('public', 'graphile_worker')";
+
+#[tokio::test]
+async fn nothing_starts_or_is_written_before_the_schema_is_there() {
+    let home = Home::without_schema().await;
+    let seed = workspace().join("seed").display().to_string();
+    for command in [&["serve"][..], &["seed"], &["serve", "--roles", "worker"]] {
+        let (succeeded, said) = home.run(command, &[("SEED_DIR", &seed)]).await;
+        assert!(!succeeded && said.contains("migrate up"), "{command:?} said {said}");
+    }
+    assert_eq!(home.count(TABLES).await, 0);
+
+    let (succeeded, said) = home.run(&["migrate", "up"], &[]).await;
+    assert!(succeeded, "{said}");
+    let (_, status) = home.run(&["migrate", "status"], &[]).await;
+    assert!(status.contains("applied") && !status.contains("pending"), "{status}");
+}
+
+#[tokio::test]
+async fn seeding_twice_changes_nothing() {
+    let home = Home::new().await;
+    let first = home.seed().await;
+    assert!(first.contains("created") && first.contains("`admin`"), "{first}");
+    assert!(!first.contains(SEEDED_PASSWORD), "a given password is not repeated");
+    let rows = "(SELECT FROM users UNION ALL SELECT FROM roles UNION ALL SELECT FROM templates \
+                UNION ALL SELECT FROM instance_sizes UNION ALL SELECT FROM role_bindings \
+                UNION ALL SELECT FROM audit_logs) AS seeded";
+    let before = home.count(rows).await;
+    let second = home.seed().await;
+    assert!(!second.contains("created"), "{second}");
+    assert_eq!(home.count(rows).await, before);
+}
+
+#[tokio::test]
+async fn replicas_of_a_first_start_make_the_secrets_once_and_tell_nobody() {
+    let home = Home::new().await;
+    home.seed().await;
+    home.texts("DELETE FROM system_secrets RETURNING key_name").await;
+    let (one, other) = tokio::join!(Replica::start(&home, "api", &[]), Replica::start(&home, "api", &[]));
+    let secrets = home.texts("SELECT key_value FROM system_secrets").await;
+    assert_eq!(secrets.len(), 2);
+    for log in [one.log_text(), other.log_text()] {
+        assert!(secrets.iter().all(|secret| !log.contains(secret.as_str())));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_did_not_seal_what_is_sealed_stops_the_start() {
+    let world = World::with("api,controllers", &[]).await;
+    let (succeeded, said) = world.home.run(&["serve"], &[("ENCRYPTION_KEY", FOREIGN_KEY)]).await;
+    assert!(!succeeded && said.contains("keys rotate"), "{said}");
+    let (succeeded, said) = world.home.run(&["serve"], &[("ENCRYPTION_KEY", "too short")]).await;
+    assert!(!succeeded && said.contains("ENCRYPTION_KEY"), "{said}");
+}
+
+#[tokio::test]
+async fn the_configuration_is_checked_and_explained() {
+    let home = Home::new().await;
+    let (succeeded, said) = home.run(&["config", "check"], &[("SESSION_IDLE_TIMEOUT", "10m")]).await;
+    assert!(
+        succeeded && said.contains("session.idle_timeout from SESSION_IDLE_TIMEOUT"),
+        "{said}"
+    );
+    std::fs::write(home.path("config.yaml"), "server:\n  prot: 8080\n").unwrap();
+    let (succeeded, said) = home.run(&["config", "check"], &[]).await;
+    assert!(!succeeded && said.contains("prot"), "{said}");
+}
