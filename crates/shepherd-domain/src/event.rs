@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-use crate::transition::{InvalidTransition, Transition};
+use crate::transition::{InvalidTransition, Transition, step};
 
 /// The kind of an event. `*_REQUESTED` kinds are work events and run through [`EventStatus`]; all others are
 /// facts and are inserted as COMPLETED with the event that caused them.
@@ -94,43 +94,26 @@ impl EventStatus {
 
     /// The request was approved.
     pub fn begin(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("begin", &[Self::Pending], Self::Processing)
+        step(self, "begin", &[Self::Pending], Self::Processing)
     }
 
     /// The work is done.
     pub fn complete(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("complete", &[Self::Processing], Self::Completed)
+        step(self, "complete", &[Self::Processing], Self::Completed)
     }
 
     /// The work failed for good.
     pub fn fail(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("fail", &[Self::Processing], Self::Failed)
+        step(self, "fail", &[Self::Processing], Self::Failed)
     }
 
     /// The request was rejected or cancelled, or the target is gone at execution.
     pub fn cancel(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("cancel", &[Self::Pending, Self::Processing], Self::Cancelled)
+        step(self, "cancel", &[Self::Pending, Self::Processing], Self::Cancelled)
     }
 
     /// A failed event is executed again.
     pub fn retry(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("retry", &[Self::Failed], Self::Processing)
-    }
-
-    fn step(
-        self,
-        operation: &'static str,
-        allowed: &'static [Self],
-        to: Self,
-    ) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        if allowed.contains(&self) {
-            Ok(Transition::new(self, to))
-        } else {
-            Err(InvalidTransition {
-                from: self,
-                operation,
-                allowed,
-            })
-        }
+        step(self, "retry", &[Self::Failed], Self::Processing)
     }
 }

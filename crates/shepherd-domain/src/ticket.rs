@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-use crate::transition::{InvalidTransition, Transition};
+use crate::transition::{InvalidTransition, Transition, step};
 
 /// What a ticket asks for.
 #[derive(
@@ -87,42 +87,42 @@ impl TicketStatus {
 
     /// The policy asks for an approver.
     pub fn require_approval(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("require_approval", &[Self::Submitted], Self::PendingApproval)
+        step(self, "require_approval", &[Self::Submitted], Self::PendingApproval)
     }
 
     /// The policy approves by itself.
     pub fn auto_approve(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("auto_approve", &[Self::Submitted], Self::Approved)
+        step(self, "auto_approve", &[Self::Submitted], Self::Approved)
     }
 
     /// An approver or an external system approves.
     pub fn approve(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("approve", &[Self::PendingApproval], Self::Approved)
+        step(self, "approve", &[Self::PendingApproval], Self::Approved)
     }
 
     /// An approver or an external system refuses.
     pub fn reject(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("reject", &[Self::PendingApproval], Self::Rejected)
+        step(self, "reject", &[Self::PendingApproval], Self::Rejected)
     }
 
     /// The requester withdraws.
     pub fn cancel(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("cancel", &[Self::PendingApproval], Self::Cancelled)
+        step(self, "cancel", &[Self::PendingApproval], Self::Cancelled)
     }
 
     /// A worker claimed the job.
     pub fn start(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("start", &[Self::Approved], Self::Executing)
+        step(self, "start", &[Self::Approved], Self::Executing)
     }
 
     /// The work is done.
     pub fn complete(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("complete", &[Self::Executing], Self::Completed)
+        step(self, "complete", &[Self::Executing], Self::Completed)
     }
 
     /// A permanent failure, or attempts exhausted; from APPROVED when re-validation failed before any cluster call.
     pub fn fail(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("fail", &[Self::Executing, Self::Approved], Self::Failed)
+        step(self, "fail", &[Self::Executing, Self::Approved], Self::Failed)
     }
 
     /// A failed ticket is executed again; the decision stands.
@@ -136,24 +136,7 @@ impl TicketStatus {
                 allowed: &[],
             });
         }
-        self.step("retry", &[Self::Failed], Self::Approved)
-    }
-
-    fn step(
-        self,
-        operation: &'static str,
-        allowed: &'static [Self],
-        to: Self,
-    ) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        if allowed.contains(&self) {
-            Ok(Transition::new(self, to))
-        } else {
-            Err(InvalidTransition {
-                from: self,
-                operation,
-                allowed,
-            })
-        }
+        step(self, "retry", &[Self::Failed], Self::Approved)
     }
 }
 

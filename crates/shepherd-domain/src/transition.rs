@@ -37,3 +37,24 @@ pub struct InvalidTransition<S: fmt::Debug + fmt::Display + 'static> {
     /// The states from which it would have been possible.
     pub allowed: &'static [S],
 }
+
+/// The move from one state to another, if it is allowed from there.
+pub(crate) fn step<S>(
+    from: S,
+    operation: &'static str,
+    allowed: &'static [S],
+    to: S,
+) -> Result<Transition<S>, InvalidTransition<S>>
+where
+    S: Copy + PartialEq + fmt::Debug + fmt::Display + 'static,
+{
+    if allowed.contains(&from) {
+        Ok(Transition::new(from, to))
+    } else {
+        Err(InvalidTransition {
+            from,
+            operation,
+            allowed,
+        })
+    }
+}

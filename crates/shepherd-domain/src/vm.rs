@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-use crate::transition::{InvalidTransition, Transition};
+use crate::transition::{InvalidTransition, Transition, step};
 
 /// The status of a virtual machine. Only an observation promotes it to RUNNING.
 #[derive(
@@ -59,17 +59,17 @@ impl VmStatus {
 
     /// The create ticket ended FAILED before the cluster reported anything.
     pub fn fail_creation(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("fail_creation", &[Self::Creating], Self::Failed)
+        step(self, "fail_creation", &[Self::Creating], Self::Failed)
     }
 
     /// The create ticket is executed again.
     pub fn retry_creation(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("retry_creation", &[Self::Failed], Self::Creating)
+        step(self, "retry_creation", &[Self::Failed], Self::Creating)
     }
 
     /// The delete ticket ended FAILED; projection resumes.
     pub fn fail_deletion(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        self.step("fail_deletion", &[Self::Deleting], Self::Failed)
+        step(self, "fail_deletion", &[Self::Deleting], Self::Failed)
     }
 
     /// What a projection makes of an observation, or `None` when the row stays as it is: a DELETING machine
@@ -79,23 +79,6 @@ impl VmStatus {
             return None;
         }
         (self != observed).then_some(Transition::new(self, observed))
-    }
-
-    fn step(
-        self,
-        operation: &'static str,
-        allowed: &'static [Self],
-        to: Self,
-    ) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        if allowed.contains(&self) {
-            Ok(Transition::new(self, to))
-        } else {
-            Err(InvalidTransition {
-                from: self,
-                operation,
-                allowed,
-            })
-        }
     }
 }
 
