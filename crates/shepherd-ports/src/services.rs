@@ -63,8 +63,6 @@ pub trait ServiceRepository: Send {
     ) -> Result<Changed, RepositoryError>;
     /// Takes the next instance number; numbers only grow. `None` when the Service is gone.
     async fn take_instance_index(&mut self, id: ServiceId) -> Result<Option<i32>, RepositoryError>;
-    /// Keeps the Service from being deleted until the transaction ends; `false` when it is gone.
-    async fn hold(&mut self, id: ServiceId) -> Result<bool, RepositoryError>;
     /// Locks the Service and counts what hangs on it; `None` when it is gone.
     async fn lock_and_count_use(&mut self, id: ServiceId) -> Result<Option<ServiceUse>, RepositoryError>;
     /// Deletes a Service.

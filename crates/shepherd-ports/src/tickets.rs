@@ -206,9 +206,21 @@ pub struct ApprovalColumns {
     pub vm_id: Option<VmId>,
 }
 
+/// What a create request refers to, locked until the transaction ends.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct HeldReferences {
+    /// Whether the Service is there, and so cannot be deleted.
+    pub service: bool,
+    /// The registered namespace, which can neither be deleted nor disabled. Its `vm_count` is not counted.
+    pub namespace: Option<NamespaceRecord>,
+}
+
 /// Writes tickets. Every status change is one conditional statement that answers whether it happened.
 #[async_trait]
 pub trait TicketRepository: Send {
+    /// Keeps the Service and the namespace of a create request as they are until the transaction ends.
+    async fn hold_references(&mut self, service: ServiceId, namespace: &str)
+    -> Result<HeldReferences, RepositoryError>;
     /// Inserts a ticket and the first steps of its history; answers its number.
     async fn insert(&mut self, ticket: &NewTicket, steps: &[NewStep]) -> Result<String, RepositoryError>;
     /// Approves.

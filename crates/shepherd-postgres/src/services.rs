@@ -77,12 +77,6 @@ impl ServiceRepository for PgUnitOfWork {
         fetch_one(&self.tx, sql, values![id]).await
     }
 
-    async fn hold(&mut self, id: ServiceId) -> Result<bool, RepositoryError> {
-        // The weakest lock that stops a delete: numbers can still be taken and texts edited meanwhile.
-        let sql = "SELECT to_jsonb(id) AS doc FROM services WHERE id = $1 FOR KEY SHARE";
-        Ok(fetch_one::<ServiceId>(&self.tx, sql, values![id]).await?.is_some())
-    }
-
     async fn lock_and_count_use(&mut self, id: ServiceId) -> Result<Option<ServiceUse>, RepositoryError> {
         let lock = "SELECT to_jsonb(id) AS doc FROM services WHERE id = $1 FOR UPDATE";
         if fetch_one::<ServiceId>(&self.tx, lock, values![id]).await?.is_none() {

@@ -16,8 +16,8 @@ use shepherd_ports::RepositoryError;
 use shepherd_ports::catalog::{SizeRecord, TemplateRecord};
 use shepherd_ports::namespaces::NamespaceRecord;
 use shepherd_ports::tickets::{
-    ApprovalColumns, CreateFacts, ExistingTicket, HistoryStep, NewStep, NewTicket, ServiceFacts, TicketFilter,
-    TicketQueries, TicketRecord, TicketRepository,
+    ApprovalColumns, CreateFacts, ExistingTicket, HeldReferences, HistoryStep, NewStep, NewTicket, ServiceFacts,
+    TicketFilter, TicketQueries, TicketRecord, TicketRepository,
 };
 
 use crate::catalog::{size_rows, template_rows};
@@ -32,6 +32,16 @@ use crate::unit_of_work::PgUnitOfWork;
 
 /// Most characters of `last_error`.
 const MAX_ERROR: usize = 512;
+
+/// One statement for both, since every submission sends it. The lock on the Service is the weakest that stops a delete:
+/// numbers can still be taken and texts edited meanwhile.
+const HOLD_REFERENCES: &str = concat!(
+    "SELECT jsonb_build_object( \
+         'service', EXISTS (SELECT FROM (SELECT s.id FROM services s WHERE s.id = $1 FOR KEY SHARE OF s) held), \
+         'namespace', (SELECT to_jsonb(held) FROM (",
+    namespace_rows!("0"),
+    " WHERE n.name = $2 FOR SHARE OF n) held)) AS doc"
+);
 
 macro_rules! ticket_rows {
     () => {
@@ -127,6 +137,15 @@ fn step_document(step: &NewStep) -> Value {
 
 #[async_trait]
 impl TicketRepository for PgUnitOfWork {
+    async fn hold_references(
+        &mut self,
+        service: ServiceId,
+        namespace: &str,
+    ) -> Result<HeldReferences, RepositoryError> {
+        let held: Option<HeldReferences> = fetch_one(&self.tx, HOLD_REFERENCES, values![service, namespace]).await?;
+        Ok(held.unwrap_or_default())
+    }
+
     async fn insert(&mut self, ticket: &NewTicket, steps: &[NewStep]) -> Result<String, RepositoryError> {
         let context = serde_json::to_value(&ticket.context).map_err(mismatch)?;
         let history = Value::Array(steps.iter().map(step_document).collect());

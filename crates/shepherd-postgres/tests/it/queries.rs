@@ -9,6 +9,7 @@ use shepherd_domain::catalog::TemplateStatus;
 use shepherd_domain::cluster::{ClusterFacts, ClusterStatus, StorageClass};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::event::EventStatus;
+use shepherd_domain::ids::ServiceId;
 use shepherd_domain::page::PageRequest;
 use shepherd_domain::ticket::TicketStatus;
 use shepherd_domain::{ActorId, Environment};
@@ -26,6 +27,8 @@ use shepherd_ports::services::ServiceQueries;
 use shepherd_ports::systems::{Changed, NameOrCreated, SystemQueries, TextsPatch};
 use shepherd_ports::tickets::{TicketFilter, TicketQueries};
 use shepherd_ports::vms::{NewRevision, VmQueries};
+
+use uuid::Uuid;
 
 use crate::TestResult;
 use crate::world::{World, at, id, system_actor, template};
@@ -115,7 +118,13 @@ async fn texts_change_only_under_the_version_that_was_seen() -> TestResult {
     );
     let held = work.namespaces().hold("dev").await?.ok_or("no namespace")?;
     assert!(!held.enabled);
-    assert!(work.services().hold(world.service).await?);
+    let held = work.tickets().hold_references(world.service, "dev").await?;
+    assert!(held.service && held.namespace.is_some_and(|namespace| !namespace.enabled));
+    let held = work
+        .tickets()
+        .hold_references(ServiceId::from_uuid(Uuid::nil()), "none")
+        .await?;
+    assert!(!held.service && held.namespace.is_none());
     work.commit().await?;
     Ok(())
 }

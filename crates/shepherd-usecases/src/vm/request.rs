@@ -291,14 +291,16 @@ async fn submit(
 /// The dry run may have taken long: what the request refers to must still be there, and stays until the commit.
 async fn hold(uow: &mut dyn UnitOfWork, command: &RequestVm, checked: &Checked) -> Result<(), UseCaseError> {
     let name = checked.namespace.name.as_str();
-    let namespace = uow.namespaces().hold(name).await?;
-    let namespace = namespace.ok_or_else(|| Problem::new(ErrorCode::NamespaceNotRegistered).with("namespace", name))?;
+    let held = uow.tickets().hold_references(command.service, name).await?;
+    let namespace = held
+        .namespace
+        .ok_or_else(|| Problem::new(ErrorCode::NamespaceNotRegistered).with("namespace", name))?;
     if !namespace.enabled || namespace.environment != checked.namespace.environment {
         return Err(Problem::new(ErrorCode::NamespaceDisabled)
             .with("namespace", name)
             .into());
     }
-    if uow.services().hold(command.service).await? {
+    if held.service {
         Ok(())
     } else {
         Err(Problem::not_found(ErrorCode::ServiceNotFound, command.service).into())
