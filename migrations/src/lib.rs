@@ -15,6 +15,9 @@ mod m20261121_000004_catalogue;
 mod m20261121_000005_governance;
 mod m20261121_000006_notifications_audit;
 mod m20261121_000007_tuning;
+mod m20261121_000008_audit_retention;
+mod m20261121_000009_audit_webhooks;
+mod m20261121_000010_upkeep;
 
 use graphile_worker::WorkerUtils;
 use sea_orm::sea_query::{Alias, IntoIden};
@@ -44,6 +47,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000005_governance::Migration),
             Box::new(m20261121_000006_notifications_audit::Migration),
             Box::new(m20261121_000007_tuning::Migration),
+            Box::new(m20261121_000008_audit_retention::Migration),
+            Box::new(m20261121_000009_audit_webhooks::Migration),
+            Box::new(m20261121_000010_upkeep::Migration),
         ]
     }
 

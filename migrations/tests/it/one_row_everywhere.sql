@@ -3,6 +3,7 @@ INSERT INTO system_secrets (key_name, key_value, source) VALUES ('SESSION_SECRET
 INSERT INTO encryption_keys (key_id, source, sealed_material) VALUES ('0a1b2c3d', 'sealed', '\x01');
 INSERT INTO leader_leases (name, holder, generation, expires_at) VALUES ('health', 'replica-1', 2, now());
 INSERT INTO heartbeats (kind, instance) VALUES ('worker', 'replica-1');
+INSERT INTO periodic_jobs (job, succeeded_at) VALUES ('notification_cleanup', now());
 
 INSERT INTO roles (id, key, name, permissions, built_in)
 VALUES ('00000000-0000-7000-8000-000000000001', 'role-viewer', 'Viewer', '{system:read,vm:read}', true);
@@ -101,4 +102,9 @@ VALUES (
     '00000000-0000-7000-8000-000000000042', 'vm.request', 'REQUEST_SUBMITTED',
     '00000000-0000-7000-8000-000000000003', 'Ada', 'vm', '00000000-0000-7000-8000-000000000014', 'test', 'success',
     '192.0.2.1', 'test', now() - interval '1 day'
+);
+INSERT INTO audit_webhooks (id, name, url, method, secret, secret_key_id, cursor, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000043', 'archive', 'https://archive.example.org/audit', 'POST', '\x01', 'k1', 0,
+    'system:test'
 );
