@@ -131,6 +131,11 @@ impl Subject {
         }
     }
 
+    /// The roles on Systems, by membership or implied by a grant.
+    pub fn roles_on_systems(&self) -> impl Iterator<Item = (SystemId, ResourceRole)> {
+        self.roles_on.iter().map(|(system, role)| (*system, *role))
+    }
+
     /// Whether any grant holds the permission anywhere: the first question every operation asks, before it looks
     /// at its body or its object.
     pub fn holds_anywhere(&self, permission: Permission) -> bool {
@@ -170,6 +175,14 @@ impl Subject {
         self.grants
             .iter()
             .fold(PermissionSet::EMPTY, |all, grant| all.union(grant.permissions))
+    }
+
+    /// Whether the caller manages the members of any System: the question of those who look for users to add.
+    pub fn manages_members(&self) -> bool {
+        self.platform_admin
+            || self.roles_on.iter().any(|(system, role)| {
+                role.allows(ResourceAction::Members, false) && self.holds(Permission::SystemRead, Some(*system), None)
+            })
     }
 
     /// Which objects of Systems a list shows: the same rules as [`authorize`] with `view`, as a filter.

@@ -1,11 +1,16 @@
-//! Audit rows: canonical actions, their governance class, and how long they stay.
+//! Audit rows: canonical actions, their governance class, how long they stay, and what readers ask for.
+
+mod filter;
 
 use chrono::{DateTime, Days, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 use crate::environment::Environment;
+use crate::ids::TicketId;
 use crate::redaction::Redacted;
+
+pub use filter::{ActionPattern, HoldFilter, InvalidActionPattern, MAX_EXPORT_DAYS, check_export_range};
 
 macro_rules! actions {
     ($($variant:ident = $name:literal => $code:ident),+ $(,)?) => {
@@ -33,11 +38,24 @@ actions! {
     UserLogout = "user.logout" => Authentication,
     UserPasswordChange = "user.password_change" => Authentication,
     UserCreate = "user.create" => ResourceCreated,
+    UserUpdate = "user.update" => ResourceUpdated,
+    UserDelete = "user.delete" => ResourceDeleted,
+    AuthTokenRevoke = "auth.token_revoke" => Authentication,
+    AuthRevokeAll = "auth.revoke_all" => Authentication,
+    RoleCreate = "role.create" => ResourceCreated,
+    RoleUpdate = "role.update" => ResourceUpdated,
+    RoleDelete = "role.delete" => ResourceDeleted,
     RoleAssign = "role.assign" => AccessGranted,
+    RoleRevoke = "role.revoke" => AccessRevoked,
+    BootstrapBreakGlass = "bootstrap.break_glass" => Security,
+    BootstrapExpire = "bootstrap.expire" => Security,
     SystemCreate = "system.create" => ResourceCreated,
     SystemUpdate = "system.update" => ResourceUpdated,
     SystemDeleteSubmitted = "system.delete_submitted" => RequestSubmitted,
     SystemDeleteExecuted = "system.delete_executed" => ResourceDeleted,
+    SystemMemberAdd = "system.member_add" => AccessGranted,
+    SystemMemberUpdate = "system.member_update" => AccessGranted,
+    SystemMemberRemove = "system.member_remove" => AccessRevoked,
     ServiceCreate = "service.create" => ResourceCreated,
     ServiceUpdate = "service.update" => ResourceUpdated,
     ServiceDeleteSubmitted = "service.delete_submitted" => RequestSubmitted,
@@ -60,6 +78,14 @@ actions! {
     TemplateCreate = "template.create" => ResourceCreated,
     TemplateImport = "template.import" => ResourceCreated,
     InstanceSizeCreate = "instance_size.create" => ResourceCreated,
+    AuditExport = "audit.export" => DataExported,
+    AuditPurge = "audit.purge" => Security,
+    AuditWebhookCreate = "audit.webhook.create" => ResourceCreated,
+    AuditWebhookUpdate = "audit.webhook.update" => ResourceUpdated,
+    AuditWebhookDelete = "audit.webhook.delete" => ResourceDeleted,
+    AuditWebhookTest = "audit.webhook.test" => DataExported,
+    AuditLegalHoldCreate = "audit.legal_hold.create" => ResourceCreated,
+    AuditLegalHoldRelease = "audit.legal_hold.release" => ResourceUpdated,
 }
 
 impl AuditAction {
@@ -195,7 +221,7 @@ pub struct AuditEntry {
     /// The object it belongs to.
     pub parent: Option<(&'static str, String)>,
     /// The ticket that caused it.
-    pub ticket_id: Option<crate::ids::TicketId>,
+    pub ticket_id: Option<TicketId>,
     /// The environment of the object.
     pub environment: Option<Environment>,
     /// Details, redacted.
@@ -229,7 +255,7 @@ impl AuditEntry {
 
     /// Names the ticket that caused it.
     #[must_use]
-    pub fn ticket(mut self, ticket: crate::ids::TicketId) -> Self {
+    pub fn ticket(mut self, ticket: TicketId) -> Self {
         self.ticket_id = Some(ticket);
         self
     }

@@ -89,6 +89,8 @@ typed_ids! {
     SessionId,
     /// A role.
     RoleId,
+    /// An external identity provider.
+    AuthProviderId,
     /// A role binding.
     RoleBindingId,
     /// A resource role binding (membership).
@@ -97,6 +99,12 @@ typed_ids! {
     NotificationId,
     /// An audit row.
     AuditId,
+    /// A legal hold on audit rows.
+    LegalHoldId,
+    /// A webhook that audit rows are pushed to.
+    AuditWebhookId,
     /// A revision row of a virtual machine.
     RevisionId,
+    /// An attempt to prove a password, as one subject of throttling sees it.
+    LoginAttemptId,
 }

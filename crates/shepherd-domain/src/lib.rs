@@ -7,6 +7,7 @@
 pub mod access;
 pub mod actor;
 pub mod audit;
+pub mod audit_webhook;
 pub mod catalog;
 pub mod cluster;
 pub mod environment;
@@ -14,6 +15,7 @@ pub mod event;
 pub mod ids;
 pub mod labels;
 pub mod naming;
+pub mod network;
 pub mod notification;
 pub mod page;
 pub mod password;

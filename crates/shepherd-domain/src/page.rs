@@ -1,6 +1,6 @@
 //! Pages of lists.
 
-/// Which page of a list, within `page >= 1` and `1 <= per_page <= 100`.
+/// Which page of a list, within `page >= 1` and `1 <= per_page <= 100`; pages of an export hold more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     page: u32,
@@ -12,6 +12,8 @@ impl PageRequest {
     pub const DEFAULT_PER_PAGE: u32 = 20;
     /// Most entries per page.
     pub const MAX_PER_PAGE: u32 = 100;
+    /// Most entries per page of an export.
+    pub const MAX_EXPORT_PER_PAGE: u32 = 1000;
     /// Last page that can be asked for; keeps the offset within what a database can count.
     pub const MAX_PAGE: u32 = 10_000_000;
 
@@ -19,6 +21,20 @@ impl PageRequest {
     pub fn new(page: u32, per_page: u32) -> Option<Self> {
         ((1..=Self::MAX_PAGE).contains(&page) && (1..=Self::MAX_PER_PAGE).contains(&per_page))
             .then_some(Self { page, per_page })
+    }
+
+    /// A page of an export, which holds up to [`Self::MAX_EXPORT_PER_PAGE`] entries; `None` outside of the limits.
+    pub fn of_export(page: u32, per_page: u32) -> Option<Self> {
+        ((1..=Self::MAX_PAGE).contains(&page) && (1..=Self::MAX_EXPORT_PER_PAGE).contains(&per_page))
+            .then_some(Self { page, per_page })
+    }
+
+    /// All entries of a short list that was asked for without a page: up to 1000.
+    pub fn all() -> Self {
+        Self {
+            page: 1,
+            per_page: 1000,
+        }
     }
 
     /// The page number, from 1.

@@ -85,10 +85,10 @@ pub fn redact_and_truncate(text: &str, max: usize) -> String {
 }
 
 fn is_secret_key(key: &str) -> bool {
-    // `userData`, `User-Data` and `user_data` are one key.
+    // `userData`, `User-Data`, `user.data` and `user_data` are one key.
     let plain = |text: &str| {
         text.chars()
-            .filter(|c| !matches!(c, '_' | '-'))
+            .filter(|c| !matches!(c, '_' | '-' | '.' | ' '))
             .collect::<String>()
             .to_ascii_lowercase()
     };
@@ -101,7 +101,7 @@ fn is_secret_key(key: &str) -> bool {
 /// PEM blocks, JWTs, connection strings with credentials and bearer headers.
 fn looks_secret(text: &str) -> bool {
     text.contains("-----BEGIN ")
-        || contains_bearer(text)
+        || contains_authorization(text)
         || text
             .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
             .any(|word| is_jwt(word.trim_matches('.')))
@@ -110,31 +110,60 @@ fn looks_secret(text: &str) -> bool {
             .any(is_connection_string)
 }
 
-fn contains_bearer(text: &str) -> bool {
+/// A bearer token that is long enough to be one, or anything at all in the header that carries it.
+fn contains_authorization(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    lower.match_indices("bearer ").any(|(at, found)| {
-        lower[at + found.len()..]
-            .split_whitespace()
-            .next()
-            .is_some_and(|word| word.len() >= 16)
-    })
+    let word_after = |marker: &str, least: usize| {
+        lower.match_indices(marker).any(|(at, found)| {
+            lower[at + found.len()..]
+                .split_whitespace()
+                .next()
+                .is_some_and(|word| word.len() >= least)
+        })
+    };
+    word_after("bearer ", 16) || word_after("bearer\t", 16) || word_after("authorization:", 1)
 }
 
+/// Signed (three parts), encrypted (five), or cut off after its claims, which begin as its header does.
 fn is_jwt(word: &str) -> bool {
     let parts: Vec<&str> = word.split('.').collect();
     let base64url = |part: &&str| {
         part.bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    parts.len() == 3 && word.starts_with("eyJ") && parts.iter().all(base64url)
+    let has_claims = || parts.get(1).is_some_and(|claims| claims.starts_with("eyJ"));
+    word.starts_with("eyJ")
+        && (matches!(parts.len(), 3 | 5) || (parts.len() == 2 && has_claims()))
+        && parts.iter().all(base64url)
 }
 
+/// A URL with a password, also one that was not escaped; or a part of a list of settings.
 fn is_connection_string(word: &str) -> bool {
-    word.split_once("://").is_some_and(|(_, rest)| {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        authority
-            .rsplit_once('@')
-            .is_some_and(|(user_info, _)| user_info.contains(':'))
+    has_password_in_url(word) || word.contains("@tcp(") || is_password_setting(word)
+}
+
+fn has_password_in_url(word: &str) -> bool {
+    let Some((_, rest)) = word.split_once("://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if let Some((user_info, _)) = authority.rsplit_once('@') {
+        return user_info.contains(':');
+    }
+    // A `/` in a password ends the authority too early. What stands between `:` and `/` is a port otherwise.
+    let is_port = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    !authority.starts_with('[')
+        && rest.contains('@')
+        && authority.split_once(':').is_some_and(|(_, port)| !is_port(port))
+}
+
+/// `password=...`, as PostgreSQL, ODBC and ADO write it.
+fn is_password_setting(word: &str) -> bool {
+    word.split(';').any(|setting| {
+        setting.split_once('=').is_some_and(|(key, value)| {
+            let key = key.to_ascii_lowercase();
+            !value.is_empty() && ["password", "passwd", "pwd"].iter().any(|name| key.ends_with(name))
+        })
     })
 }
 
@@ -154,12 +183,39 @@ mod tests {
     }
 
     #[test]
+    fn every_word_of_the_specification_is_secret_at_any_depth_and_in_any_spelling() {
+        for word in SECRET_KEYS {
+            for key in [
+                word.to_uppercase(),
+                word.replace('_', "-"),
+                word.replace('_', ""),
+                word.replace('_', " "),
+                word.replace('_', "."),
+                format!("x-{word}-2"),
+            ] {
+                let value = json!({"a": [[{"b": [{&key: ["hunter2", {"c": 1}]}]}]]});
+                let expected = json!({"a": [[{"b": [{&key: "[REDACTED]"}]}]]});
+                assert_eq!(redact(value), expected, "{key}");
+            }
+        }
+    }
+
+    #[test]
     fn secrets_are_replaced_by_shape() {
         for secret in [
             "-----BEGIN PRIVATE KEY-----\nabc",
             "failed with eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln here",
             "postgres://shepherd:hunter2@db/shepherd",
             "Authorization: Bearer abcdefghijklmnopqrst",
+            "curl -H 'authorization: Basic YTpi' failed",
+            "sent bearer\tabcdefghijklmnopqrst",
+            "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.",
+            "eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn",
+            "redis://:hunter2@cache:6379",
+            "postgres://shepherd:hun/ter2@db/shepherd",
+            "cannot open shepherd:hunter2@tcp(db:3306)/shepherd",
+            "host=db user=shepherd password=hunter2 dbname=shepherd",
+            "Server=db;Uid=shepherd;Pwd=hunter2;",
         ] {
             assert_eq!(redact_text(secret), "[REDACTED]", "{secret}");
         }
@@ -173,6 +229,10 @@ mod tests {
             "3.2.1",
             "a.b.c",
             "0/3 nodes are available",
+            "http://[fe80::1]/path@here",
+            "https://db:5432/a@b",
+            "authorization failed",
+            "password=",
         ] {
             assert_eq!(redact_text(text), text);
         }

@@ -4,67 +4,76 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
 macro_rules! permissions {
-    ($($variant:ident = $key:literal),+ $(,)?) => {
+    ($($variant:ident = $key:literal: $description:literal),+ $(,)?) => {
         /// A permission key of the catalogue. Wildcards do not exist.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, EnumIter, IntoStaticStr, Serialize, Deserialize)]
         #[expect(missing_docs, reason = "the keys are the specification's and say it all")]
         pub enum Permission {
             $(#[serde(rename = $key)] #[strum(serialize = $key)] $variant),+
         }
+
+        impl Permission {
+            /// What the key lets somebody do, for people who put roles together.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $description),+
+                }
+            }
+        }
     };
 }
 
 permissions! {
-    SystemRead = "system:read",
-    SystemWrite = "system:write",
-    SystemDelete = "system:delete",
-    ServiceRead = "service:read",
-    ServiceCreate = "service:create",
-    ServiceDelete = "service:delete",
-    VmRead = "vm:read",
-    VmCreate = "vm:create",
-    VmModify = "vm:modify",
-    VmOperate = "vm:operate",
-    VmDelete = "vm:delete",
-    VmSnapshot = "vm:snapshot",
-    VmMigrate = "vm:migrate",
-    VncAccess = "vnc:access",
-    VncManage = "vnc:manage",
-    ApprovalView = "approval:view",
-    ApprovalApprove = "approval:approve",
-    ApprovalPolicy = "approval:policy",
-    ApprovalExternal = "approval:external",
-    ClusterRead = "cluster:read",
-    ClusterWrite = "cluster:write",
-    ClusterManage = "cluster:manage",
-    TemplateRead = "template:read",
-    TemplateWrite = "template:write",
-    TemplateManage = "template:manage",
-    InstanceSizeRead = "instance_size:read",
-    InstanceSizeWrite = "instance_size:write",
-    UserManage = "user:manage",
-    SessionManage = "session:manage",
-    RbacRead = "rbac:read",
-    RbacManage = "rbac:manage",
-    AuthProviderRead = "auth_provider:read",
-    AuthProviderConfigure = "auth_provider:configure",
-    AuthProviderUpdate = "auth_provider:update",
-    AuthProviderDelete = "auth_provider:delete",
-    AuthProviderManage = "auth_provider:manage",
-    AuthProviderSync = "auth_provider:sync",
-    AuthProviderMappingCreate = "auth_provider:mapping_create",
-    AuthProviderMappingUpdate = "auth_provider:mapping_update",
-    AuthProviderMappingDelete = "auth_provider:mapping_delete",
-    RateLimitManage = "rate_limit:manage",
-    AuditRead = "audit:read",
-    AuditExport = "audit:export",
-    AuditManage = "audit:manage",
-    JobManage = "job:manage",
-    ReconcilerManage = "reconciler:manage",
-    AdoptionManage = "adoption:manage",
-    NotificationManage = "notification:manage",
-    ConfigRead = "config:read",
-    PlatformAdmin = "platform:admin",
+    SystemRead = "system:read": "See Systems and their members",
+    SystemWrite = "system:write": "Create Systems and change their texts",
+    SystemDelete = "system:delete": "Delete empty Systems",
+    ServiceRead = "service:read": "See Services",
+    ServiceCreate = "service:create": "Create Services and change their texts",
+    ServiceDelete = "service:delete": "Delete empty Services",
+    VmRead = "vm:read": "See virtual machines",
+    VmCreate = "vm:create": "Request virtual machines",
+    VmModify = "vm:modify": "Request changes of virtual machines",
+    VmOperate = "vm:operate": "Start, stop and restart virtual machines",
+    VmDelete = "vm:delete": "Request the deletion of virtual machines",
+    VmSnapshot = "vm:snapshot": "Take, restore and delete snapshots",
+    VmMigrate = "vm:migrate": "Migrate virtual machines between nodes",
+    VncAccess = "vnc:access": "Open consoles",
+    VncManage = "vnc:manage": "See and revoke console grants of everybody",
+    ApprovalView = "approval:view": "See approval tickets",
+    ApprovalApprove = "approval:approve": "Approve and reject tickets",
+    ApprovalPolicy = "approval:policy": "Manage approval policies",
+    ApprovalExternal = "approval:external": "Manage external approval systems",
+    ClusterRead = "cluster:read": "See clusters and namespaces",
+    ClusterWrite = "cluster:write": "Register and change clusters and namespaces",
+    ClusterManage = "cluster:manage": "Delete clusters and rotate their credentials",
+    TemplateRead = "template:read": "See templates with their specs",
+    TemplateWrite = "template:write": "Create, change and publish templates",
+    TemplateManage = "template:manage": "Everything about templates",
+    InstanceSizeRead = "instance_size:read": "See instance sizes with their overrides",
+    InstanceSizeWrite = "instance_size:write": "Create and change instance sizes",
+    UserManage = "user:manage": "Manage users",
+    SessionManage = "session:manage": "See and revoke sessions of others",
+    RbacRead = "rbac:read": "See roles and bindings",
+    RbacManage = "rbac:manage": "Manage roles and bindings, up to what is held",
+    AuthProviderRead = "auth_provider:read": "See identity providers",
+    AuthProviderConfigure = "auth_provider:configure": "Create and test identity providers",
+    AuthProviderUpdate = "auth_provider:update": "Change identity providers",
+    AuthProviderDelete = "auth_provider:delete": "Delete identity providers",
+    AuthProviderManage = "auth_provider:manage": "Everything about identity providers",
+    AuthProviderSync = "auth_provider:sync": "Read the groups of identity providers",
+    AuthProviderMappingCreate = "auth_provider:mapping_create": "Map groups to roles",
+    AuthProviderMappingUpdate = "auth_provider:mapping_update": "Change group mappings",
+    AuthProviderMappingDelete = "auth_provider:mapping_delete": "Delete group mappings",
+    RateLimitManage = "rate_limit:manage": "Manage exemptions and overrides of limits",
+    AuditRead = "audit:read": "Read the audit log",
+    AuditExport = "audit:export": "Export the audit log",
+    AuditManage = "audit:manage": "Manage webhooks and legal holds of the audit log",
+    JobManage = "job:manage": "Retry and drop dead letters",
+    ReconcilerManage = "reconciler:manage": "Run the reconciler",
+    AdoptionManage = "adoption:manage": "Adopt or ignore unknown virtual machines",
+    NotificationManage = "notification:manage": "Manage notification channels",
+    ConfigRead = "config:read": "See the effective configuration",
+    PlatformAdmin = "platform:admin": "Everything, everywhere",
 }
 
 impl Permission {
@@ -74,7 +83,7 @@ impl Permission {
     }
 
     /// What the key implies directly. `platform:admin` implies all.
-    fn implied(self) -> &'static [Self] {
+    pub fn implied(self) -> &'static [Self] {
         match self {
             Self::ClusterManage => &[Self::ClusterWrite],
             Self::ClusterWrite => &[Self::ClusterRead],

@@ -2,10 +2,12 @@
 //! the code. Where a rule is about all inputs, random ones are tried.
 
 mod access;
+mod audit_webhook;
 mod effective_spec;
 mod environments;
 mod event;
 mod naming;
+mod network;
 mod password;
 mod permissions;
 mod placement;
