@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: what the product costs, as ratios and limits measured in one run on one machine.
 //!
 //! [`submissions`] compares accepted requests with PostgreSQL alone, [`job_start`] times the queue, [`vm_list`] reads
-//! pages among many machines, [`process`] looks at memory and start-up. [`bed`] is what they all lie on: a private
-//! PostgreSQL with ordinary durability and a release build of `shepherd`. The figures go to `target/bench.json`.
-//! A goal that is missed is reported; only a measurement that could not be made fails the command.
+//! pages among many machines, [`audit`] reads and exports many audit rows, [`process`] looks at memory and start-up.
+//! [`bed`] is what they all lie on: a private PostgreSQL with ordinary durability and a release build of `shepherd`.
+//! The figures go to `target/bench.json`. A goal that is missed is reported; only a measurement that could not be made
+//! fails the command.
 
+mod audit;
 mod bed;
 mod capture;
 mod figure;
@@ -51,14 +53,18 @@ enum Subject {
     /// Memory at rest, and time from exec to ready
     #[value(alias = "d")]
     Process,
+    /// A page of audit rows among 100,000, and their export
+    #[value(alias = "e")]
+    Audit,
 }
 
 /// Everything, in the order of the report.
-const SUBJECTS: [Subject; 4] = [
+const SUBJECTS: [Subject; 5] = [
     Subject::Submissions,
     Subject::JobStart,
     Subject::VmList,
     Subject::Process,
+    Subject::Audit,
 ];
 
 impl Subject {
@@ -68,6 +74,7 @@ impl Subject {
             Self::JobStart => "commit to job start",
             Self::VmList => "a page among many machines",
             Self::Process => "memory and start-up",
+            Self::Audit => "the audit log",
         }
     }
 
@@ -77,6 +84,7 @@ impl Subject {
             Self::JobStart => job_start::measure(bed, step).await,
             Self::VmList => vm_list::measure(bed, step).await,
             Self::Process => process::measure(bed, step).await,
+            Self::Audit => audit::measure(bed, step).await,
         }
     }
 }

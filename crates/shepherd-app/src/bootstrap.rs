@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use shepherd_crypto::{KeyRing, MasterKey};
 use shepherd_identity::{Argon2Hasher, JwtIssuer};
 use shepherd_kubevirt::{CallLimits, Intake, KubeVirtProvider, KubeVirtRenderer};
-use shepherd_notify::InboxSender;
+use shepherd_notify::{GuardedClient, InboxSender};
 use shepherd_ports::crypto::{Cipher, Digests};
 use shepherd_ports::secrets::{SecretName, SecretStore};
 use shepherd_ports::{Clock, IdSource};
@@ -90,6 +90,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         passwords: Arc::new(Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY)?),
         tokens: Arc::new(tokens),
         notifications: Arc::new(InboxSender),
+        outbound: Arc::new(GuardedClient::new(config.security.outbound_allowlist.clone())),
         settings: config.settings(instance_name(&*ids)),
         clock,
         ids,
@@ -157,5 +158,9 @@ impl Digests for InstallationDigests {
 
     fn keyed_hex(&self, text: &str) -> String {
         shepherd_crypto::keyed_hash(&self.key, text)
+    }
+
+    fn hmac_hex(&self, key: &[u8], bytes: &[u8]) -> String {
+        shepherd_crypto::hmac_hex(key, bytes)
     }
 }

@@ -1,5 +1,7 @@
 //! The subcommands of the binary.
 
+mod break_glass;
+mod doctor;
 mod migrate;
 mod seed;
 mod serve;
@@ -35,6 +37,18 @@ enum Command {
     },
     /// Creates built-in roles, templates, sizes and the first administrator; what exists stays as it is.
     Seed,
+    /// Looks at who administers the platform; fails when something should be looked at.
+    Doctor {
+        /// As JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a user a platform administrator for 24 hours, for an emergency.
+    BreakGlass {
+        /// User name.
+        #[arg(long)]
+        user: String,
+    },
     /// Prints the OpenAPI document.
     Openapi,
     /// Looks at the configuration.
@@ -90,6 +104,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Serve(options) => serve::run(loaded.config, options).await,
             Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
             Command::Seed => seed::run(&loaded.config).await,
+            Command::Doctor { json } => doctor::run(&loaded.config, json).await,
+            Command::BreakGlass { user } => break_glass::run(&loaded.config, &user).await,
             Command::Openapi | Command::Config { .. } => Ok(()),
         }
     })

@@ -12,11 +12,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use shepherd_domain::audit::RetentionDays;
+use shepherd_domain::audit_webhook::is_variable_name;
 use shepherd_domain::naming::NamingRules;
+use shepherd_domain::password::{MAX_LENGTH, MIN_LENGTH, PasswordMode, PasswordPolicy};
 use shepherd_domain::policy::SelfApproval;
 use shepherd_usecases::Settings;
 use shepherd_usecases::platform::{
-    ConfirmationSettings, ControllerSettings, ExecutionSettings, LoginSettings, SessionSettings,
+    ConfirmationSettings, ControllerSettings, ExecutionSettings, HeaderVariables, LoginSettings, SessionSettings,
+    UpkeepSettings,
 };
 
 pub use sources::{ConfigError, Loaded, load};
@@ -35,6 +38,7 @@ pub struct Config {
     pub confirmation: ConfirmationConfig,
     pub queue: QueueConfig,
     pub k8s: K8sConfig,
+    pub notifications: NotificationsConfig,
     pub audit: AuditConfig,
     pub seed: SeedConfig,
     pub log: LogConfig,
@@ -192,10 +196,45 @@ pub struct SecurityConfig {
     pub jwt_verification_keys: Vec<String>,
     /// Limits of login failures.
     pub login: LoginConfig,
-    /// Networks that clusters may live in although they are loopback or link-local.
+    /// What a new password must satisfy.
+    pub password_policy: PasswordPolicyConfig,
+    /// Networks that clusters may live in although they are loopback or link-local, and that webhooks may go to although
+    /// they are not public; to them also without TLS. Link-local addresses stay closed to webhooks.
     pub outbound_allowlist: Vec<IpNet>,
     /// Whether clusters may be registered with `insecure-skip-tls-verify`.
     pub allow_insecure_clusters: bool,
+}
+
+/// `security.password_policy.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PasswordPolicyConfig {
+    /// `nist` or `legacy`; the four requirements below count in `legacy` only.
+    pub mode: PasswordMode,
+    /// Least characters, 8 to 128.
+    pub min_length: usize,
+    /// An upper-case letter.
+    pub require_uppercase: bool,
+    /// A lower-case letter.
+    pub require_lowercase: bool,
+    /// A digit.
+    pub require_digit: bool,
+    /// A character that is neither letter nor digit.
+    pub require_special: bool,
+}
+
+impl Default for PasswordPolicyConfig {
+    fn default() -> Self {
+        let policy = PasswordPolicy::default();
+        Self {
+            mode: policy.mode,
+            min_length: policy.min_length,
+            require_uppercase: policy.require_uppercase,
+            require_lowercase: policy.require_lowercase,
+            require_digit: policy.require_digit,
+            require_special: policy.require_special,
+        }
+    }
 }
 
 /// `security.login.*`.
@@ -232,11 +271,36 @@ pub struct NamingConfig {
 }
 
 /// `approvals.*`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApprovalsConfig {
     /// `deny`, `deny_prod` or `allow`.
     pub self_approval: SelfApproval,
+    /// Days a ticket waits before its approvers are reminded, and again.
+    pub reminder_days: u32,
+}
+
+impl Default for ApprovalsConfig {
+    fn default() -> Self {
+        Self {
+            self_approval: SelfApproval::default(),
+            reminder_days: 7,
+        }
+    }
+}
+
+/// `notifications.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NotificationsConfig {
+    /// Days a notification stays.
+    pub retention_days: u32,
+}
+
+impl Default for NotificationsConfig {
+    fn default() -> Self {
+        Self { retention_days: 90 }
+    }
 }
 
 /// `confirmation.*`.
@@ -276,6 +340,9 @@ pub struct QueueConfig {
     /// After which a silent worker's jobs go to another.
     #[serde(with = "humantime_serde")]
     pub recovery_threshold: Duration,
+    /// How long jobs that were given up stay.
+    #[serde(with = "humantime_serde")]
+    pub dead_letter_retention: Duration,
 }
 
 impl Default for QueueConfig {
@@ -286,6 +353,7 @@ impl Default for QueueConfig {
             max_attempts: 3,
             heartbeat: Duration::from_secs(5),
             recovery_threshold: Duration::from_secs(20),
+            dead_letter_retention: Duration::from_secs(168 * 3600),
         }
     }
 }
@@ -336,7 +404,24 @@ pub struct AuditConfig {
     pub retention_test_days: u32,
     /// Days sensitive rows stay at least.
     pub retention_sensitive_days: u32,
+    /// Whether rows past their retention are removed; otherwise they stay for ever.
+    pub purge_enabled: bool,
+    /// Variables of the environment that headers of webhooks may name. Whoever sets up webhooks can have their values
+    /// sent anywhere, so they are for receivers and nothing else.
+    pub webhook_env_allowlist: Vec<String>,
 }
+
+/// Variables that hold secrets of the installation itself; no list opens them.
+const OWN_SECRETS: [&str; 8] = [
+    "DATABASE_PASSWORD",
+    "DATABASE_URL",
+    "ENCRYPTION_KEY",
+    "SECURITY_ENCRYPTION_KEY",
+    "SECURITY_JWT_VERIFICATION_KEYS",
+    "SECURITY_SESSION_SECRET",
+    "SEED_ADMIN_PASSWORD",
+    "SESSION_SECRET",
+];
 
 impl Default for AuditConfig {
     fn default() -> Self {
@@ -345,6 +430,8 @@ impl Default for AuditConfig {
             retention_prod_days: days.prod,
             retention_test_days: days.test,
             retention_sensitive_days: days.sensitive,
+            purge_enabled: false,
+            webhook_env_allowlist: Vec::new(),
         }
     }
 }
@@ -416,6 +503,21 @@ impl Config {
                 max_failures_ip: self.security.login.max_failures_ip,
                 window: self.security.login.window,
             },
+            password_policy: PasswordPolicy {
+                mode: self.security.password_policy.mode,
+                min_length: self.security.password_policy.min_length,
+                require_uppercase: self.security.password_policy.require_uppercase,
+                require_lowercase: self.security.password_policy.require_lowercase,
+                require_digit: self.security.password_policy.require_digit,
+                require_special: self.security.password_policy.require_special,
+            },
+            upkeep: UpkeepSettings {
+                purge_audit: self.audit.purge_enabled,
+                notification_days: self.notifications.retention_days,
+                reminder_days: self.approvals.reminder_days,
+                dead_letters: self.queue.dead_letter_retention,
+            },
+            header_variables: HeaderVariables::read(&self.audit.webhook_env_allowlist, |name| std::env::var(name).ok()),
             confirmation: ConfirmationSettings {
                 max_failures: self.confirmation.max_failures,
                 window: self.confirmation.window,
@@ -467,6 +569,10 @@ impl Config {
             self.queue.recovery_threshold > self.queue.heartbeat * 2,
             "queue.recovery_threshold: more than twice queue.heartbeat",
         );
+        require(
+            !self.queue.dead_letter_retention.is_zero(),
+            "queue.dead_letter_retention: more than nothing",
+        );
         require(self.k8s.cluster_concurrency >= 1, "k8s.cluster_concurrency: at least 1");
         require(
             !self.k8s.health_interval.is_zero(),
@@ -487,6 +593,24 @@ impl Config {
         require(
             self.security.login.max_failures_ip >= 1,
             "security.login.max_failures_ip: at least 1",
+        );
+        require(
+            (MIN_LENGTH..=MAX_LENGTH).contains(&self.security.password_policy.min_length),
+            "security.password_policy.min_length: 8 to 128",
+        );
+        require(self.approvals.reminder_days >= 1, "approvals.reminder_days: at least 1");
+        require(
+            self.notifications.retention_days >= 1,
+            "notifications.retention_days: at least 1",
+        );
+        let variables = &self.audit.webhook_env_allowlist;
+        require(
+            variables.iter().all(|name| is_variable_name(name)),
+            "audit.webhook_env_allowlist: names of variables",
+        );
+        require(
+            !variables.iter().any(|name| OWN_SECRETS.contains(&name.as_str())),
+            "audit.webhook_env_allowlist: no secrets of the installation itself",
         );
         let secret = self.security.session_secret.as_ref();
         require(

@@ -10,11 +10,16 @@ pub fn keyed_hash(key: &[u8], text: &str) -> String {
     hex(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref())
 }
 
+/// HMAC-SHA256 of some bytes, as 64 hex characters.
+pub fn hmac_hex(key: &[u8], bytes: &[u8]) -> String {
+    hex(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), bytes).as_ref())
+}
+
 /// SHA-256 of some bytes, as 64 hex characters.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,6 +6,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use shepherd_ports::crypto::{Cipher, CipherError, Sealed, SealedPlace};
 use zeroize::Zeroizing;
 
+use crate::digest::hex;
 use crate::envelope::{Envelope, HEADER_LEN, associated_data, header};
 use crate::master_key::{MasterKey, Purpose};
 use crate::random::random_bytes;
@@ -106,6 +107,11 @@ impl Cipher for KeyRing {
             .len();
         value.truncate(length);
         Ok(value)
+    }
+
+    fn new_secret(&self) -> Result<Zeroizing<String>, CipherError> {
+        let drawn = Zeroizing::new(random_bytes::<32>()?);
+        Ok(Zeroizing::new(hex(drawn.as_slice())))
     }
 }
 

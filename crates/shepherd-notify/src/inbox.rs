@@ -22,4 +22,13 @@ impl NotificationSender for InboxSender {
         // An audience may be empty: an environment without approvers is no reason to refuse a request.
         store.insert_for(audience, &draft, at).await.map(|_recipients| ())
     }
+
+    async fn send_many(
+        &self,
+        store: &mut dyn NotificationRepository,
+        messages: Vec<(Audience, NotificationDraft)>,
+        at: DateTime<Utc>,
+    ) -> Result<(), RepositoryError> {
+        store.insert_many(&messages, at).await.map(|_recipients| ())
+    }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
-use shepherd_domain::audit::{AuditEntry, RetentionDays};
+use shepherd_domain::audit::{ActionPattern, AuditEntry, RetentionClass, RetentionDays};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::{AuditId, TicketId};
 use shepherd_domain::page::{Page, PageRequest};
@@ -24,7 +24,16 @@ pub struct AuditStamp<'a> {
     pub retention: RetentionDays,
 }
 
-/// Appends; nothing else is possible.
+/// How many rows of a class were removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Purged {
+    /// The class.
+    pub class: RetentionClass,
+    /// Rows.
+    pub rows: u64,
+}
+
+/// Appends, and removes what has served its time; nothing else is possible.
 #[async_trait]
 pub trait AuditRepository: Send {
     /// Appends rows in the given order.
@@ -33,6 +42,11 @@ pub trait AuditRepository: Send {
         entries: &[(AuditId, AuditEntry)],
         stamp: &AuditStamp<'_>,
     ) -> Result<(), RepositoryError>;
+
+    /// Removes at most `batch` rows (1 to 100,000) that are past their retention and under no legal hold; answers how
+    /// many of each class, and nothing when there are none. Who makes a hold meanwhile waits for the end of the
+    /// transaction. Fails where [`AuditQueries::purge_available`] says no.
+    async fn purge(&mut self, batch: u32) -> Result<Vec<Purged>, RepositoryError>;
 }
 
 /// A stored row.
@@ -60,8 +74,7 @@ pub struct AuditRecord {
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the columns of notifications-audit.md §6")]
 pub struct AuditFilter {
-    /// An action, or a prefix when it ends with `*`.
-    pub action: Option<String>,
+    pub action: Option<ActionPattern>,
     pub action_code: Option<String>,
     pub actor: Option<String>,
     pub resource_type: Option<String>,
@@ -70,13 +83,48 @@ pub struct AuditFilter {
     pub environment: Option<Environment>,
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
-    /// Rows with an environment are shown only within these.
+    /// Rows with an environment are shown only within these, and no row at all when there is none.
     pub visible: EnvironmentSet,
 }
 
-/// Reads the log.
+/// A row of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportPosition {
+    /// When it was written.
+    pub performed_at: DateTime<Utc>,
+    /// Its id, which completes the order.
+    pub id: AuditId,
+}
+
+/// Rows of an export that follow each other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExportBatch {
+    /// The exported objects of notifications-audit.md §9, each as JSON text in one line.
+    pub objects: Vec<String>,
+    /// The last of the rows; none when there is none.
+    pub last: Option<ExportPosition>,
+}
+
+/// Reads the log: newest first, completed by id, descending too.
 #[async_trait]
 pub trait AuditQueries: Send + Sync {
-    /// Newest first, completed by id.
+    /// One page.
     async fn list_audit(&self, filter: &AuditFilter, page: PageRequest) -> Result<Page<AuditRecord>, RepositoryError>;
+
+    /// One page of exported objects, each as JSON text.
+    async fn export_audit_page(&self, filter: &AuditFilter, page: PageRequest)
+    -> Result<Page<String>, RepositoryError>;
+
+    /// At most `limit` rows of an export that follow `after`, or its first ones. Rows that are written meanwhile move
+    /// none of those that follow, whatever the time between two batches.
+    async fn export_audit_batch(
+        &self,
+        filter: &AuditFilter,
+        after: Option<ExportPosition>,
+        limit: u32,
+    ) -> Result<ExportBatch, RepositoryError>;
+
+    /// Whether audit rows can be removed at all: the function that may do so is there, belongs to the retention role
+    /// and may be called.
+    async fn purge_available(&self) -> Result<bool, RepositoryError>;
 }

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use shepherd_domain::ids::{
-    AuditId, ClusterId, EventId, InstanceSizeId, MembershipId, NamespaceId, RevisionId, RoleBindingId, RoleId,
-    ServiceId, SessionId, SystemId, TemplateId, TicketId, UserId, VmId,
+    AuditId, AuditWebhookId, ClusterId, EventId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId,
+    NamespaceId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SystemId, TemplateId, TicketId, UserId, VmId,
 };
 
 /// The wall clock.
@@ -36,9 +36,12 @@ pub trait NewId {
 
 id_of!(
     AuditId,
+    AuditWebhookId,
     ClusterId,
     EventId,
     InstanceSizeId,
+    LegalHoldId,
+    LoginAttemptId,
     MembershipId,
     NamespaceId,
     RevisionId,

@@ -45,6 +45,8 @@ pub trait Cipher: Send + Sync {
     fn seal(&self, place: &SealedPlace, value: &[u8]) -> Result<Sealed, CipherError>;
     /// Opens a value of a place with whichever loaded key sealed it.
     fn open(&self, place: &SealedPlace, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CipherError>;
+    /// A new secret that nobody can guess: 64 hex characters, 256 bits.
+    fn new_secret(&self) -> Result<Zeroizing<String>, CipherError>;
 }
 
 /// Digests that are not secrets themselves.
@@ -53,4 +55,7 @@ pub trait Digests: Send + Sync {
     fn sha256_hex(&self, bytes: &[u8]) -> String;
     /// HMAC-SHA256 under a key of the installation, lower-case hex: names somebody without naming the name.
     fn keyed_hex(&self, text: &str) -> String;
+    /// HMAC-SHA256 under a key of somebody else's, lower-case hex: proves to who knows the key that these bytes are
+    /// ours.
+    fn hmac_hex(&self, key: &[u8], bytes: &[u8]) -> String;
 }

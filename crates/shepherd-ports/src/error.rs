@@ -31,6 +31,11 @@ pub enum RepositoryError {
 }
 
 impl RepositoryError {
+    /// Whether this foreign key refused the change.
+    pub fn is_foreign_key(&self, name: &str) -> bool {
+        matches!(self, Self::ForeignKey { constraint } if constraint == name)
+    }
+
     /// Whether this unique constraint refused the row.
     pub fn is_unique(&self, name: &str) -> bool {
         matches!(self, Self::Unique { constraint } if constraint == name)

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use shepherd_domain::ActorId;
 use shepherd_domain::access::{PermissionSet, ResourceRole, Scope};
 use shepherd_domain::environment::EnvironmentSet;
-use shepherd_domain::ids::{RoleBindingId, RoleId, SessionId, SystemId, UserId};
+use shepherd_domain::ids::{AuthProviderId, LoginAttemptId, RoleBindingId, RoleId, SessionId, SystemId, UserId};
 use shepherd_domain::page::{Page, PageRequest};
 
 use crate::error::RepositoryError;
@@ -38,6 +38,7 @@ pub struct UserRecord {
     pub enabled: bool,
     pub force_password_change: bool,
     pub roles: Vec<String>,
+    pub auth_provider_id: Option<AuthProviderId>,
     pub last_login_at: Option<DateTime<Utc>>,
     pub row_version: i64,
     pub created_at: DateTime<Utc>,
@@ -147,7 +148,7 @@ pub struct NewBinding {
 pub enum LoginSubject<'a> {
     /// Keyed hash of the lower-case user name.
     Username(&'a str),
-    /// Address of the client.
+    /// Network of the client.
     Ip(&'a str),
 }
 
@@ -179,13 +180,26 @@ pub trait IdentityRepository: Send {
         reason: &str,
         at: DateTime<Utc>,
     ) -> Result<bool, RepositoryError>;
-    /// Notes a login attempt.
-    async fn record_login(
+    /// Whether the hash of an enabled user is still the one that was verified; holds until the transaction ends.
+    async fn has_password(&mut self, user: UserId, verified_hash: &str) -> Result<bool, RepositoryError>;
+    /// Waits for the turn of a subject and keeps it until the transaction ends. Whoever takes several takes the user
+    /// name first, so that nobody waits in a circle.
+    async fn lock_logins(&mut self, subject: LoginSubject<'_>) -> Result<(), RepositoryError>;
+    /// What [`IdentityQueries::login_failures`] answers; under the lock of the subject it stays true.
+    async fn login_failures(
         &mut self,
         subject: LoginSubject<'_>,
-        succeeded: bool,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<DateTime<Utc>>, RepositoryError>;
+    /// Notes an attempt before its password is looked at. It counts as a failure until it is forgiven.
+    async fn reserve_login(
+        &mut self,
+        id: LoginAttemptId,
+        subject: LoginSubject<'_>,
         at: DateTime<Utc>,
     ) -> Result<(), RepositoryError>;
+    /// Turns a reserved attempt into a success.
+    async fn forgive_login(&mut self, id: LoginAttemptId) -> Result<(), RepositoryError>;
     /// Inserts a role unless one with its key exists; answers whether it was inserted.
     async fn ensure_role(&mut self, role: &NewRole) -> Result<bool, RepositoryError>;
     /// Inserts a binding.
@@ -214,12 +228,15 @@ pub trait IdentityQueries: Send + Sync {
     async fn credentials(&self, username: &str) -> Result<Option<Credentials>, RepositoryError>;
     /// What a password check needs, by id.
     async fn credentials_of(&self, user: UserId) -> Result<Option<Credentials>, RepositoryError>;
-    /// Failures since the last success of a subject within the window: how many, and the newest.
+    /// A user name as the look-up by name compares it; only the database knows how it folds case.
+    async fn folded_username(&self, username: &str) -> Result<String, RepositoryError>;
+    /// When attempts failed since a time, the newest first. A success takes back the earlier failures of its user
+    /// name, and never those of an address: one valid account would clear it for guessing at others.
     async fn login_failures(
         &self,
         subject: LoginSubject<'_>,
         since: DateTime<Utc>,
-    ) -> Result<(i64, Option<DateTime<Utc>>), RepositoryError>;
+    ) -> Result<Vec<DateTime<Utc>>, RepositoryError>;
     /// Wrong confirmation names of a user since a time: how many, and the oldest of them.
     async fn confirmation_failures(
         &self,

@@ -5,6 +5,7 @@
 //! call can happen inside a transaction by accident.
 
 pub mod audit;
+pub mod audit_webhooks;
 pub mod authentication;
 pub mod catalog;
 pub mod clock;
@@ -17,15 +18,22 @@ pub mod health;
 pub mod idempotency;
 pub mod identity;
 pub mod leases;
+pub mod legal_holds;
+pub mod members;
 pub mod namespaces;
 pub mod notifications;
+pub mod outbound;
 pub mod providers;
 pub mod queue;
+pub mod roles;
 pub mod secrets;
 pub mod services;
+pub mod sessions;
 pub mod systems;
 pub mod tickets;
 pub mod unit_of_work;
+pub mod upkeep;
+pub mod users;
 pub mod vms;
 
 pub use clock::{Clock, IdSource};

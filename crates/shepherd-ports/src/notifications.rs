@@ -20,6 +20,19 @@ pub trait NotificationRepository: Send {
         draft: &NotificationDraft,
         at: DateTime<Utc>,
     ) -> Result<u64, RepositoryError>;
+    /// Inserts one row per notification and recipient of its audience; answers how many. A store that can does so by
+    /// one statement for all.
+    async fn insert_many(
+        &mut self,
+        messages: &[(Audience, NotificationDraft)],
+        at: DateTime<Utc>,
+    ) -> Result<u64, RepositoryError> {
+        let mut inserted = 0;
+        for (audience, draft) in messages {
+            inserted += self.insert_for(*audience, draft, at).await?;
+        }
+        Ok(inserted)
+    }
     /// Marks one as read; `false` when it is not the user's.
     async fn mark_read(&mut self, user: UserId, id: NotificationId, at: DateTime<Utc>)
     -> Result<bool, RepositoryError>;
@@ -36,6 +49,13 @@ pub trait NotificationSender: Send + Sync {
         store: &mut dyn NotificationRepository,
         audience: Audience,
         draft: NotificationDraft,
+        at: DateTime<Utc>,
+    ) -> Result<(), RepositoryError>;
+    /// Sends several, each to its own audience.
+    async fn send_many(
+        &self,
+        store: &mut dyn NotificationRepository,
+        messages: Vec<(Audience, NotificationDraft)>,
         at: DateTime<Utc>,
     ) -> Result<(), RepositoryError>;
 }

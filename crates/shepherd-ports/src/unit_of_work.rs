@@ -3,18 +3,25 @@
 use async_trait::async_trait;
 
 use crate::audit::AuditRepository;
+use crate::audit_webhooks::AuditWebhookRepository;
 use crate::catalog::CatalogRepository;
 use crate::clusters::ClusterRepository;
 use crate::error::RepositoryError;
 use crate::events::EventRepository;
 use crate::idempotency::IdempotencyRepository;
 use crate::identity::IdentityRepository;
+use crate::legal_holds::LegalHoldRepository;
+use crate::members::MemberRepository;
 use crate::namespaces::NamespaceRepository;
 use crate::notifications::NotificationRepository;
 use crate::queue::JobQueue;
+use crate::roles::RoleRepository;
 use crate::services::ServiceRepository;
+use crate::sessions::SessionRepository;
 use crate::systems::SystemRepository;
 use crate::tickets::TicketRepository;
+use crate::upkeep::UpkeepRepository;
+use crate::users::UserRepository;
 use crate::vms::VmRepository;
 
 /// Opens transactions.
@@ -45,6 +52,20 @@ pub trait UnitOfWork: Send {
     fn tickets(&mut self) -> &mut dyn TicketRepository;
     /// Users, sessions, roles, bindings.
     fn identity(&mut self) -> &mut dyn IdentityRepository;
+    /// Users.
+    fn users(&mut self) -> &mut dyn UserRepository;
+    /// Sessions.
+    fn sessions(&mut self) -> &mut dyn SessionRepository;
+    /// Roles and bindings.
+    fn roles(&mut self) -> &mut dyn RoleRepository;
+    /// Members of Systems.
+    fn members(&mut self) -> &mut dyn MemberRepository;
+    /// Legal holds.
+    fn legal_holds(&mut self) -> &mut dyn LegalHoldRepository;
+    /// Webhooks of the audit log.
+    fn audit_webhooks(&mut self) -> &mut dyn AuditWebhookRepository;
+    /// What periodic jobs do.
+    fn upkeep(&mut self) -> &mut dyn UpkeepRepository;
     /// The audit log.
     fn audit(&mut self) -> &mut dyn AuditRepository;
     /// Notifications.

@@ -1,6 +1,6 @@
 //! Users, sessions, roles and bindings: the writes. The reads live in `queries`.
 
-mod queries;
+pub(crate) mod queries;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -8,17 +8,20 @@ use sea_orm::ConnectionTrait;
 use serde::Deserialize;
 use shepherd_domain::ActorId;
 use shepherd_domain::access::{Permission, PermissionSet, Scope};
-use shepherd_domain::ids::{RoleId, SessionId, UserId};
+use shepherd_domain::ids::{LoginAttemptId, RoleId, SessionId, UserId};
 use shepherd_ports::RepositoryError;
 use shepherd_ports::identity::{
     IdentityRepository, LoginSubject, NewBinding, NewRole, NewSession, NewUser, RoleRecord,
 };
 
-use crate::statement::{Texts, execute, fetch_one, select_one, uuid_v7, values};
+use crate::statement::{Texts, execute, fetch_one, row, select_one, uuid_v7, values};
 use crate::unit_of_work::PgUnitOfWork;
 
 /// The lock of the last administrator: ASCII "shepadmn". Nothing else in the database locks it.
 const LAST_ADMINISTRATOR: i64 = 0x7368_6570_6164_6d6e;
+
+/// Sets the locks of login subjects apart from other locks by name: ASCII "shlogins".
+const LOGIN_LOCKS: i64 = 0x7368_6c6f_6769_6e73;
 
 const REVOKE_OTHERS: &str = "UPDATE user_sessions SET revoked_at = $3, revoked_by = $4, \
          revoke_reason = 'PASSWORD_CHANGED' \
@@ -55,7 +58,7 @@ fn subject_columns(subject: LoginSubject<'_>) -> (&'static str, &str) {
     }
 }
 
-async fn lock_last_administrator(db: &impl ConnectionTrait) -> Result<(), RepositoryError> {
+pub(crate) async fn lock_last_administrator(db: &impl ConnectionTrait) -> Result<(), RepositoryError> {
     execute(db, "SELECT pg_advisory_xact_lock($1)", values![LAST_ADMINISTRATOR])
         .await
         .map(drop)
@@ -153,21 +156,41 @@ impl IdentityRepository for PgUnitOfWork {
         Ok(execute(&self.tx, sql, values![id, by, reason, at]).await? > 0)
     }
 
-    async fn record_login(
+    async fn has_password(&mut self, user: UserId, verified_hash: &str) -> Result<bool, RepositoryError> {
+        let sql = "SELECT id FROM users WHERE id = $1 AND enabled AND password_hash = $2 FOR UPDATE";
+        Ok(row(&self.tx, sql, values![user, verified_hash]).await?.is_some())
+    }
+
+    async fn lock_logins(&mut self, subject: LoginSubject<'_>) -> Result<(), RepositoryError> {
+        let (kind, subject) = subject_columns(subject);
+        let key = format!("{kind}:{subject}");
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))";
+        execute(&self.tx, sql, values![key, LOGIN_LOCKS]).await.map(drop)
+    }
+
+    async fn login_failures(
         &mut self,
         subject: LoginSubject<'_>,
-        succeeded: bool,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<DateTime<Utc>>, RepositoryError> {
+        queries::login_failures(&self.tx, subject, since).await
+    }
+
+    async fn reserve_login(
+        &mut self,
+        id: LoginAttemptId,
+        subject: LoginSubject<'_>,
         at: DateTime<Utc>,
     ) -> Result<(), RepositoryError> {
-        let sql = concat!(
-            "INSERT INTO login_attempts (id, subject_kind, subject, succeeded, at) VALUES (",
-            uuid_v7!(),
-            ", $1, $2, $3, $4)"
-        );
+        let sql =
+            "INSERT INTO login_attempts (id, subject_kind, subject, succeeded, at) VALUES ($1, $2, $3, false, $4)";
         let (kind, subject) = subject_columns(subject);
-        execute(&self.tx, sql, values![kind, subject, succeeded, at])
-            .await
-            .map(drop)
+        execute(&self.tx, sql, values![id, kind, subject, at]).await.map(drop)
+    }
+
+    async fn forgive_login(&mut self, id: LoginAttemptId) -> Result<(), RepositoryError> {
+        let sql = "UPDATE login_attempts SET succeeded = true WHERE id = $1";
+        execute(&self.tx, sql, values![id]).await.map(drop)
     }
 
     async fn ensure_role(&mut self, role: &NewRole) -> Result<bool, RepositoryError> {
@@ -182,7 +205,7 @@ impl IdentityRepository for PgUnitOfWork {
             permissions,
             built_in,
         } = role;
-        let permissions = Texts(permissions.iter().map(|key| key.as_str().to_owned()).collect());
+        let permissions = Texts::permissions(permissions);
         let values = values![id, key, name, display_name, description, permissions, built_in];
         Ok(execute(&self.tx, sql, values).await? > 0)
     }

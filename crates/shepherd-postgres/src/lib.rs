@@ -6,6 +6,7 @@
 //! asks whether the row still is where the transition starts.
 
 mod audit;
+mod audit_webhooks;
 mod catalog;
 mod clusters;
 mod errors;
@@ -13,16 +14,23 @@ mod events;
 mod idempotency;
 mod identity;
 mod leases;
+mod legal_holds;
+mod members;
 mod namespaces;
 mod notifications;
+mod periodic;
 mod queue;
+mod roles;
 mod secrets;
 mod services;
+mod sessions;
 mod statement;
 mod store;
 mod systems;
 mod tickets;
 mod unit_of_work;
+mod upkeep;
+mod users;
 mod vms;
 pub mod worker;
 

@@ -1,7 +1,8 @@
-//! Notifications: one INSERT finds the recipients and writes their rows.
+//! Notifications: one INSERT finds the recipients of any number of notifications and writes their rows.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use shepherd_domain::ids::{NotificationId, UserId};
 use shepherd_domain::notification::{Audience, NotificationDraft};
 use shepherd_domain::page::{Page, PageRequest};
@@ -12,51 +13,92 @@ use crate::statement::{Filter, List, execute, fetch_one, uuid_v7, values};
 use crate::store::PgStore;
 use crate::unit_of_work::PgUnitOfWork;
 
-/// Rows for the users of a query over `user_id`; the parameters of the query begin at `$9`.
-macro_rules! insert_for {
-    ($($recipients:expr),+ $(,)?) => {
+/// The bindings `b` that give something at a moment: unexpired, global, of enabled roles `r` and enabled users. The
+/// conditions that follow say what they must give. A binding to one System neither decides tickets nor administers.
+macro_rules! global_bindings {
+    ($at:literal) => {
         concat!(
-            "INSERT INTO notifications (id, user_id, type, severity, title, message, params, resource_type, \
-             resource_id, created_at, updated_at) SELECT ",
-            uuid_v7!(),
-            ", recipient.user_id, $1, $2, $3, $4, $5, $6, $7, $8, $8 FROM (",
-            $($recipients),+,
-            ") AS recipient"
+            "FROM role_bindings b \
+             JOIN roles r ON r.id = b.role_id AND r.enabled \
+             JOIN users u ON u.id = b.user_id AND u.enabled \
+             WHERE b.scope_type = 'global' AND (b.expires_at IS NULL OR b.expires_at > ",
+            $at,
+            ")"
+        )
+    };
+}
+pub(crate) use global_bindings;
+
+/// The one place that says whose binding decides tickets of an environment, as `approval::decidable` has it.
+macro_rules! decides_in {
+    ($environment:literal) => {
+        concat!(
+            " AND ",
+            $environment,
+            " = ANY(b.allowed_environments) AND r.permissions && ARRAY['approval:approve', 'platform:admin']"
         )
     };
 }
 
-/// Unexpired bindings of enabled roles of enabled users.
-macro_rules! holders {
+/// Whose binding makes a platform administrator, as `Subject` has it: one that is stored with less than both
+/// environments does not.
+macro_rules! administers {
     () => {
-        "SELECT DISTINCT b.user_id FROM role_bindings b \
-         JOIN roles r ON r.id = b.role_id AND r.enabled \
-         JOIN users u ON u.id = b.user_id AND u.enabled \
-         WHERE (b.expires_at IS NULL OR b.expires_at > $8)"
+        " AND 'platform:admin' = ANY(r.permissions) AND b.allowed_environments @> ARRAY['test', 'prod']"
     };
 }
+pub(crate) use administers;
 
-const FOR_USER: &str = insert_for!("SELECT u.id AS user_id FROM users u WHERE u.id = $9 AND u.enabled");
-
-const FOR_VM_OWNER: &str = insert_for!(
-    "SELECT u.id AS user_id FROM users u WHERE u.id = $9 AND u.enabled \
-     UNION \
-     SELECT m.user_id FROM resource_role_bindings m JOIN users u ON u.id = m.user_id AND u.enabled \
-     WHERE m.resource_type = 'system' AND m.resource_id = $10 AND m.role = 'owner' \
-         AND NOT EXISTS (SELECT FROM users o WHERE o.id = $9 AND o.enabled)"
+/// One text for any number of notifications, which travel as one JSON array; a recipient who is in an audience twice
+/// gets one row.
+const INSERT: &str = concat!(
+    "INSERT INTO notifications (id, user_id, type, severity, title, message, params, resource_type, resource_id, \
+         created_at, updated_at) \
+     SELECT ",
+    uuid_v7!(),
+    ", recipient.user_id, m.type, m.severity, m.title, m.message, m.params, m.resource_type, m.resource_id, $2, $2 \
+     FROM jsonb_to_recordset($1) AS m (audience text, user_id uuid, system_id uuid, environment text, except_id uuid, \
+         type text, severity text, title text, message text, params jsonb, resource_type text, resource_id text) \
+     CROSS JOIN LATERAL ( \
+         SELECT u.id AS user_id FROM users u \
+         WHERE m.audience IN ('user', 'vm_owner') AND u.id = m.user_id AND u.enabled \
+         UNION \
+         SELECT o.user_id FROM resource_role_bindings o JOIN users u ON u.id = o.user_id AND u.enabled \
+         WHERE m.audience = 'vm_owner' AND o.resource_type = 'system' AND o.resource_id = m.system_id \
+             AND o.role = 'owner' AND NOT EXISTS (SELECT FROM users v WHERE v.id = m.user_id AND v.enabled) \
+         UNION \
+         SELECT b.user_id ",
+    global_bindings!("$2"),
+    " AND m.audience = 'approvers' AND b.user_id IS DISTINCT FROM m.except_id",
+    decides_in!("m.environment"),
+    " UNION SELECT b.user_id ",
+    global_bindings!("$2"),
+    " AND m.audience = 'platform_admins'",
+    administers!(),
+    ") AS recipient"
 );
 
-/// Tickets are decided under global bindings; a binding to one System decides none.
-const FOR_APPROVERS: &str = insert_for!(
-    holders!(),
-    " AND b.scope_type = 'global' AND $9 = ANY(b.allowed_environments) AND r.permissions && ARRAY['approval:approve', 'platform:admin'] \
-     AND b.user_id IS DISTINCT FROM $10",
-);
-
-const FOR_PLATFORM_ADMINS: &str = insert_for!(
-    holders!(),
-    " AND b.scope_type = 'global' AND 'platform:admin' = ANY(r.permissions)"
-);
+fn document((audience, draft): &(Audience, NotificationDraft)) -> Value {
+    let (resource_type, resource_id) = draft.resource.as_ref().map(|(kind, id)| (*kind, id.as_str())).unzip();
+    let mut document = match *audience {
+        Audience::User(user) => json!({"audience": "user", "user_id": user}),
+        Audience::VmOwner { owner, system } => {
+            json!({"audience": "vm_owner", "user_id": owner, "system_id": system})
+        }
+        Audience::Approvers { environment, except } => {
+            json!({"audience": "approvers", "environment": environment, "except_id": except})
+        }
+        Audience::PlatformAdmins => json!({"audience": "platform_admins"}),
+    };
+    document["type"] = json!(draft.kind);
+    document["severity"] = json!(draft.severity);
+    document["title"] = json!(draft.title());
+    document["message"] = json!(draft.message());
+    document["params"] = draft.params.clone().into_value();
+    document["resource_type"] = json!(resource_type);
+    document["resource_id"] = json!(resource_id);
+    document
+}
 
 #[async_trait]
 impl NotificationRepository for PgUnitOfWork {
@@ -66,34 +108,19 @@ impl NotificationRepository for PgUnitOfWork {
         draft: &NotificationDraft,
         at: DateTime<Utc>,
     ) -> Result<u64, RepositoryError> {
-        let (resource_type, resource_id) = draft.resource.as_ref().map(|(kind, id)| (*kind, id.as_str())).unzip();
-        let params = draft.params.clone().into_value();
-        let mut values = values![
-            draft.kind,
-            draft.severity,
-            draft.title(),
-            draft.message(),
-            params,
-            resource_type,
-            resource_id,
-            at
-        ];
-        let sql = match audience {
-            Audience::User(user) => {
-                values.extend(values![user]);
-                FOR_USER
-            }
-            Audience::VmOwner { owner, system } => {
-                values.extend(values![owner, system]);
-                FOR_VM_OWNER
-            }
-            Audience::Approvers { environment, except } => {
-                values.extend(values![environment, except]);
-                FOR_APPROVERS
-            }
-            Audience::PlatformAdmins => FOR_PLATFORM_ADMINS,
-        };
-        execute(&self.tx, sql, values).await
+        self.insert_many(&[(audience, draft.clone())], at).await
+    }
+
+    async fn insert_many(
+        &mut self,
+        messages: &[(Audience, NotificationDraft)],
+        at: DateTime<Utc>,
+    ) -> Result<u64, RepositoryError> {
+        if messages.is_empty() {
+            return Ok(0);
+        }
+        let documents = Value::Array(messages.iter().map(document).collect());
+        execute(&self.tx, INSERT, values![documents, at]).await
     }
 
     async fn mark_read(

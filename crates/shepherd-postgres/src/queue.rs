@@ -6,10 +6,11 @@ use serde_json::json;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::queue::{EventJob, JobQueue};
 
+use crate::periodic;
 use crate::statement::{execute, fetch_one, values};
 use crate::unit_of_work::PgUnitOfWork;
 
-/// The one kind of job.
+/// The kind of job that carries out an event; the periodic ones are of another.
 pub(crate) const TASK: &str = "event_job";
 
 /// How often the queue tries again when not even the outcome of a job could be recorded. Attempts at the work itself
@@ -36,6 +37,10 @@ impl JobQueue for PgUnitOfWork {
         let id: Option<i64> = fetch_one(&self.tx, ENQUEUE, values).await?;
         id.map(drop)
             .ok_or_else(|| RepositoryError::Other("the queue took no job".into()))
+    }
+
+    async fn enqueue_periodic(&mut self, job: &str) -> Result<(), RepositoryError> {
+        periodic::enqueue(&self.tx, job).await
     }
 }
 

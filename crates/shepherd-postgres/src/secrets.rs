@@ -41,7 +41,10 @@ impl SecretStore for PgStore {
     }
 
     async fn sealing_key_ids(&self) -> Result<Vec<String>, RepositoryError> {
-        let sql = "SELECT DISTINCT encryption_key_id AS key_id FROM clusters ORDER BY key_id";
+        let sql = "SELECT encryption_key_id AS key_id FROM clusters \
+                   UNION SELECT secret_key_id FROM audit_webhooks \
+                   UNION SELECT headers_key_id FROM audit_webhooks WHERE headers_key_id IS NOT NULL \
+                   ORDER BY key_id";
         let keys: Vec<KeyRow> = select_all(&self.db, sql, values![]).await?;
         Ok(keys.into_iter().map(|key| key.key_id).collect())
     }

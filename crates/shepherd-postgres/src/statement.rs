@@ -15,8 +15,9 @@ use shepherd_domain::cluster::ClusterStatus;
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
 use shepherd_domain::ids::{
-    AuditId, ClusterId, EventId, InstanceSizeId, MembershipId, NamespaceId, NotificationId, RevisionId, RoleBindingId,
-    RoleId, ServiceId, SessionId, SystemId, TemplateId, TicketId, UserId, VmId,
+    AuditId, AuditWebhookId, ClusterId, EventId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId,
+    NamespaceId, NotificationId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SystemId, TemplateId,
+    TicketId, UserId, VmId,
 };
 use shepherd_domain::naming::Label;
 use shepherd_domain::notification::{NotificationType, Severity};
@@ -127,9 +128,12 @@ macro_rules! bind_ids {
 
 bind_ids!(
     AuditId,
+    AuditWebhookId,
     ClusterId,
     EventId,
     InstanceSizeId,
+    LegalHoldId,
+    LoginAttemptId,
     MembershipId,
     NamespaceId,
     NotificationId,
@@ -177,6 +181,16 @@ bind_names!(
 pub(crate) struct Texts(pub(crate) Vec<String>);
 
 impl Texts {
+    /// The keys of permissions.
+    pub(crate) fn permissions(permissions: &[Permission]) -> Self {
+        Self(
+            permissions
+                .iter()
+                .map(|permission| permission.as_str().to_owned())
+                .collect(),
+        )
+    }
+
     /// The members of a set of environments.
     pub(crate) fn environments(set: EnvironmentSet) -> Self {
         Self(set.iter().map(|environment| environment.as_str().to_owned()).collect())
@@ -238,6 +252,15 @@ pub(crate) async fn row(
     db.query_one_raw(statement(sql, values)).await.map_err(store_error)
 }
 
+/// Runs a statement whose rows are read by their columns; for what is passed on as it is and in great number.
+pub(crate) async fn rows(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<Vec<QueryResult>, RepositoryError> {
+    db.query_all_raw(statement(sql, values)).await.map_err(store_error)
+}
+
 /// Runs a statement whose first column is the document, and decodes its first row.
 pub(crate) async fn fetch_one<T: DeserializeOwned>(
     db: &impl ConnectionTrait,
@@ -256,17 +279,23 @@ pub(crate) async fn select_one<T: DeserializeOwned>(
     fetch_one(db, &as_documents(select), values).await
 }
 
+/// Runs a statement whose first column is the document, and decodes its rows.
+pub(crate) async fn fetch_all<T: DeserializeOwned>(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<Vec<T>, RepositoryError> {
+    let found = db.query_all_raw(statement(sql, values)).await.map_err(store_error)?;
+    found.iter().map(decode).collect()
+}
+
 /// Decodes all rows of a SELECT.
 pub(crate) async fn select_all<T: DeserializeOwned>(
     db: &impl ConnectionTrait,
     select: &str,
     values: Vec<Value>,
 ) -> Result<Vec<T>, RepositoryError> {
-    let found = db
-        .query_all_raw(statement(&as_documents(select), values))
-        .await
-        .map_err(store_error)?;
-    found.iter().map(decode).collect()
+    fetch_all(db, &as_documents(select), values).await
 }
 
 fn as_documents(select: &str) -> String {
@@ -322,6 +351,15 @@ impl Filter {
         select_one(db, &select, self.values).await
     }
 
+    /// The rows, by their columns, of a SELECT that has `{where}` where the condition belongs.
+    pub(crate) async fn rows(
+        self,
+        db: &impl ConnectionTrait,
+        select: &str,
+    ) -> Result<Vec<QueryResult>, RepositoryError> {
+        rows(db, &select.replace("{where}", self.condition()), self.values).await
+    }
+
     fn condition(&self) -> &str {
         if self.text.is_empty() { "true" } else { &self.text }
     }
@@ -344,29 +382,58 @@ impl List<'_> {
         db: &impl ConnectionTrait,
         request: PageRequest,
     ) -> Result<Page<T>, RepositoryError> {
-        let condition = self.filter.condition();
+        let (select, values) = self.select(request);
+        let items = select_all(db, &select, values).await?;
+        self.with_total(db, items, request).await
+    }
+
+    /// As [`Self::page`], for rows whose first column is a text that is passed on as it is.
+    pub(crate) async fn texts(
+        self,
+        db: &impl ConnectionTrait,
+        request: PageRequest,
+    ) -> Result<Page<String>, RepositoryError> {
+        let (select, values) = self.select(request);
+        let found = rows(db, &select, values).await?;
+        let items: Result<Vec<String>, _> = found.iter().map(|row| row.try_get_by_index(0)).collect();
+        self.with_total(db, items.map_err(store_error)?, request).await
+    }
+
+    /// The statement of a page with its parameters.
+    fn select(&self, request: PageRequest) -> (String, Vec<Value>) {
         let limit = format!(
             "LIMIT ${} OFFSET ${}",
             self.filter.values.len() + 1,
             self.filter.values.len() + 2
         );
-        let rows = self.rows.replace("{where}", condition).replace("{limit}", &limit);
-        let mut page_values = self.filter.values.clone();
-        page_values.extend(values![
+        let select = self
+            .rows
+            .replace("{where}", self.filter.condition())
+            .replace("{limit}", &limit);
+        let mut values = self.filter.values.clone();
+        values.extend(values![
             i64::from(request.per_page()),
             i64::try_from(request.offset()).unwrap_or(i64::MAX)
         ]);
-        let items: Vec<T> = select_all(db, &rows, page_values).await?;
+        (select, values)
+    }
+
+    /// The page with the size of the whole.
+    async fn with_total<T>(
+        self,
+        db: &impl ConnectionTrait,
+        items: Vec<T>,
+        request: PageRequest,
+    ) -> Result<Page<T>, RepositoryError> {
         let total = match total_of_last_page(items.len(), request) {
             Some(total) => total,
             None => {
+                let condition = self.filter.condition();
                 let count = format!(
                     "SELECT to_jsonb(count(*)) AS doc FROM {} WHERE {condition}",
                     self.counted
                 );
-                fetch_one(db, &count, self.filter.values.clone())
-                    .await?
-                    .unwrap_or_default()
+                fetch_one(db, &count, self.filter.values).await?.unwrap_or_default()
             }
         };
         Ok(Page { items, total, request })

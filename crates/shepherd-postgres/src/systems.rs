@@ -117,11 +117,12 @@ impl SystemRepository for PgUnitOfWork {
     }
 
     async fn delete(&mut self, id: SystemId) -> Result<bool, RepositoryError> {
-        let memberships = "DELETE FROM resource_role_bindings WHERE resource_type = 'system' AND resource_id = $1";
-        execute(&self.tx, memberships, values![id]).await?;
-        // Role bindings that name the System could never match again, and would show in the lists of their users.
+        // Role bindings that name the System could never match again, and would show in the lists of their users. They go
+        // first: the other DELETE raises the epoch, for which whoever removes a binding waits while holding it.
         let scoped = "DELETE FROM role_bindings WHERE scope_type = 'system' AND scope_id = $1";
         execute(&self.tx, scoped, values![id]).await?;
+        let memberships = "DELETE FROM resource_role_bindings WHERE resource_type = 'system' AND resource_id = $1";
+        execute(&self.tx, memberships, values![id]).await?;
         Ok(execute(&self.tx, "DELETE FROM systems WHERE id = $1", values![id]).await? > 0)
     }
 }

@@ -5,17 +5,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use shepherd_ports::audit::AuditRepository;
+use shepherd_ports::audit_webhooks::AuditWebhookRepository;
 use shepherd_ports::catalog::CatalogRepository;
 use shepherd_ports::clusters::ClusterRepository;
 use shepherd_ports::events::EventRepository;
 use shepherd_ports::idempotency::IdempotencyRepository;
 use shepherd_ports::identity::IdentityRepository;
+use shepherd_ports::legal_holds::LegalHoldRepository;
+use shepherd_ports::members::MemberRepository;
 use shepherd_ports::namespaces::NamespaceRepository;
 use shepherd_ports::notifications::NotificationRepository;
 use shepherd_ports::queue::JobQueue;
+use shepherd_ports::roles::RoleRepository;
 use shepherd_ports::services::ServiceRepository;
+use shepherd_ports::sessions::SessionRepository;
 use shepherd_ports::systems::SystemRepository;
 use shepherd_ports::tickets::TicketRepository;
+use shepherd_ports::upkeep::UpkeepRepository;
+use shepherd_ports::users::UserRepository;
 use shepherd_ports::vms::VmRepository;
 use shepherd_ports::{RepositoryError, UnitOfWork};
 
@@ -123,6 +130,34 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn identity(&mut self) -> &mut dyn IdentityRepository {
+        self
+    }
+
+    fn users(&mut self) -> &mut dyn UserRepository {
+        self
+    }
+
+    fn sessions(&mut self) -> &mut dyn SessionRepository {
+        self
+    }
+
+    fn roles(&mut self) -> &mut dyn RoleRepository {
+        self
+    }
+
+    fn members(&mut self) -> &mut dyn MemberRepository {
+        self
+    }
+
+    fn legal_holds(&mut self) -> &mut dyn LegalHoldRepository {
+        self
+    }
+
+    fn audit_webhooks(&mut self) -> &mut dyn AuditWebhookRepository {
+        self
+    }
+
+    fn upkeep(&mut self) -> &mut dyn UpkeepRepository {
         self
     }
 

@@ -11,6 +11,7 @@
 //!   before the work begins, and the handler ends the ticket when they are used up. A hook would make recovery read
 //!   and write job by job, so there is none.
 //! - Jobs that wait in the local queue are locked by this worker and are recovered with it.
+//! - Periodic jobs come from its cron, which adds each once per period over all workers ([`crate::periodic`]).
 
 use std::fmt;
 use std::future::Future;
@@ -22,8 +23,9 @@ use futures::future::{BoxFuture, Shared};
 use graphile_worker::{IntoTaskHandlerResult, LocalQueueConfig, TaskHandler, WorkerContext};
 use serde::{Deserialize, Serialize};
 use shepherd_domain::ids::EventId;
-use shepherd_ports::queue::{EventJobHandler, JobVerdict};
+use shepherd_ports::queue::{EventJobHandler, JobVerdict, PeriodicJobHandler};
 
+use crate::periodic::{self, PeriodicTask};
 use crate::queue::{TASK, retire};
 use crate::store::PgStore;
 
@@ -31,7 +33,7 @@ use crate::store::PgStore;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Shutdown = Shared<BoxFuture<'static, ()>>;
 
 /// How the worker works.
@@ -76,15 +78,21 @@ pub struct QueueWorker;
 
 impl QueueWorker {
     /// Runs until the shutdown and the running jobs, or their grace period, have ended. Failures of the queue itself,
-    /// such as a database that went away, are logged, and the worker is set up again.
+    /// such as a database that went away, are logged, and the worker is set up again. A worker without a handler of
+    /// periodic jobs leaves them to others.
     pub async fn run(
         store: PgStore,
         handler: Arc<dyn EventJobHandler>,
+        periodic: Option<Arc<dyn PeriodicJobHandler>>,
         options: WorkerOptions,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
         let shutdown = shutdown.boxed().shared();
-        let dispatch = Dispatch { store, handler };
+        let dispatch = Dispatch {
+            store,
+            handler,
+            periodic,
+        };
         let mut pause = FIRST_PAUSE;
         while shutdown.clone().now_or_never().is_none() {
             match run_once(&dispatch, &options, shutdown.clone()).await {
@@ -106,7 +114,7 @@ async fn run_once(dispatch: &Dispatch, options: &WorkerOptions, shutdown: Shutdo
     let ahead = LocalQueueConfig::default()
         .with_size(options.local_queue_size.max(1))
         .with_ttl(options.recovery_threshold);
-    let worker = graphile_worker::WorkerOptions::default()
+    let mut worker = graphile_worker::WorkerOptions::default()
         .pg_pool(dispatch.store.db.get_postgres_connection_pool().clone())
         .schema(migrations::QUEUE_SCHEMA)
         .concurrency(options.concurrency.max(1))
@@ -121,19 +129,24 @@ async fn run_once(dispatch: &Dispatch, options: &WorkerOptions, shutdown: Shutdo
         .listen_os_shutdown_signals(false)
         .shutdown_signal(shutdown)
         .shutdown_grace_period(options.shutdown_grace)
-        .shutdown_interrupted_job_retry_delay(Duration::ZERO)
-        .init()
-        .await?;
+        .shutdown_interrupted_job_retry_delay(Duration::ZERO);
+    if let Some(handler) = &dispatch.periodic {
+        worker = worker
+            .define_job::<PeriodicTask>()
+            .with_crons(periodic::crontabs(&handler.schedules())?);
+    }
+    let worker = worker.init().await?;
     tracing::info!(instance = %options.instance, worker = %worker.worker_id(), "the queue worker starts");
     worker.run().await?;
     Ok(())
 }
 
-/// What the task finds in its context.
+/// What a task finds in its context.
 #[derive(Clone)]
-struct Dispatch {
-    store: PgStore,
+pub(crate) struct Dispatch {
+    pub(crate) store: PgStore,
     handler: Arc<dyn EventJobHandler>,
+    pub(crate) periodic: Option<Arc<dyn PeriodicJobHandler>>,
 }
 
 impl fmt::Debug for Dispatch {
@@ -157,7 +170,7 @@ impl TaskHandler for EventTask {
 }
 
 /// Why a job failed, as it is kept with the job. The library writes it by its `Debug` form.
-struct JobFailure(String);
+pub(crate) struct JobFailure(pub(crate) String);
 
 impl fmt::Debug for JobFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@ pub mod authenticate;
 pub mod change_password;
 pub mod login;
 pub mod logout;
-mod subjects;
+pub(crate) mod subjects;
+mod throttle;
 
 pub use subjects::SubjectCache;

@@ -11,6 +11,7 @@ mod operation;
 mod outcome;
 mod revalidate;
 pub mod steps;
+mod tell;
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! Users and their role bindings, as far as an installation needs them to get going.
+//! Users and their role bindings.
 
-pub mod bind_role;
+pub mod account;
 pub mod create_user;
+pub mod delete_user;
+pub mod search_users;
+pub mod update_user;

@@ -5,21 +5,30 @@
 //! writes everything that belongs together in one unit of work.
 
 pub mod approval;
+pub mod audit;
+pub mod audit_webhook;
 pub mod auth;
 pub mod authorization;
+pub mod bootstrap;
 pub mod catalog;
 pub mod cluster;
 pub mod confirmation;
 pub mod controllers;
+pub mod doctor;
 pub mod error;
 pub mod execution;
 pub mod idempotency;
 pub mod identity;
+pub mod legal_hold;
 pub mod namespace;
+pub mod notification;
 pub mod platform;
+pub mod role;
 pub mod seed;
 pub mod service;
+pub mod session;
 pub mod system;
+pub mod upkeep;
 pub mod vm;
 
 pub use error::UseCaseError;

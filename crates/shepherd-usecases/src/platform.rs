@@ -1,13 +1,17 @@
 //! The ports a use case may reach, wired once in the composition root.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shepherd_domain::audit::{AuditEntry, RetentionDays};
 use shepherd_domain::naming::NamingRules;
+use shepherd_domain::password::PasswordPolicy;
 use shepherd_domain::policy::SelfApproval;
 use shepherd_ports::audit::{AuditQueries, AuditStamp};
+use shepherd_ports::audit_webhooks::AuditWebhookQueries;
 use shepherd_ports::authentication::{PasswordHasher, TokenIssuer};
 use shepherd_ports::catalog::CatalogQueries;
 use shepherd_ports::clusters::{ClusterQueries, KubeconfigIntake};
@@ -15,14 +19,22 @@ use shepherd_ports::crypto::{Cipher, Digests};
 use shepherd_ports::events::EventQueries;
 use shepherd_ports::identity::IdentityQueries;
 use shepherd_ports::leases::LeaseStore;
+use shepherd_ports::legal_holds::LegalHoldQueries;
+use shepherd_ports::members::MemberQueries;
 use shepherd_ports::namespaces::NamespaceQueries;
 use shepherd_ports::notifications::{NotificationQueries, NotificationSender};
+use shepherd_ports::outbound::OutboundClient;
 use shepherd_ports::providers::{InfrastructureProvider, VmRenderer};
+use shepherd_ports::roles::RoleQueries;
 use shepherd_ports::services::ServiceQueries;
+use shepherd_ports::sessions::SessionQueries;
 use shepherd_ports::systems::SystemQueries;
 use shepherd_ports::tickets::TicketQueries;
+use shepherd_ports::upkeep::UpkeepQueries;
+use shepherd_ports::users::UserQueries;
 use shepherd_ports::vms::VmQueries;
 use shepherd_ports::{Clock, IdSource, RepositoryError, RequestContext, UnitOfWork, UnitOfWorkFactory};
+use zeroize::Zeroizing;
 
 use crate::auth::SubjectCache;
 use crate::execution::steps::StepHook;
@@ -40,6 +52,13 @@ pub trait Queries:
     + IdentityQueries
     + AuditQueries
     + NotificationQueries
+    + UpkeepQueries
+    + AuditWebhookQueries
+    + LegalHoldQueries
+    + MemberQueries
+    + RoleQueries
+    + SessionQueries
+    + UserQueries
 {
 }
 
@@ -55,6 +74,13 @@ impl<T> Queries for T where
         + IdentityQueries
         + AuditQueries
         + NotificationQueries
+        + UpkeepQueries
+        + AuditWebhookQueries
+        + LegalHoldQueries
+        + MemberQueries
+        + RoleQueries
+        + SessionQueries
+        + UserQueries
 {
 }
 
@@ -82,6 +108,8 @@ pub struct Platform {
     pub tokens: Arc<dyn TokenIssuer>,
     /// Sends notifications.
     pub notifications: Arc<dyn NotificationSender>,
+    /// Calls addresses that people configured.
+    pub outbound: Arc<dyn OutboundClient>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
@@ -106,12 +134,12 @@ impl Platform {
     }
 
     /// Appends audit rows in the caller's transaction.
-    pub async fn audit<const N: usize>(
+    pub async fn audit(
         &self,
         uow: &mut dyn UnitOfWork,
         context: &RequestContext,
         at: DateTime<Utc>,
-        entries: [AuditEntry; N],
+        entries: impl IntoIterator<Item = AuditEntry>,
     ) -> Result<(), RepositoryError> {
         let rows: Vec<_> = entries.into_iter().map(|entry| (self.ids.id(), entry)).collect();
         uow.audit()
@@ -140,6 +168,12 @@ pub struct Settings {
     pub session: SessionSettings,
     /// `security.login.*`.
     pub login: LoginSettings,
+    /// `security.password_policy.*`.
+    pub password_policy: PasswordPolicy,
+    /// What periodic jobs do.
+    pub upkeep: UpkeepSettings,
+    /// What the headers of audit webhooks may name.
+    pub header_variables: HeaderVariables,
     /// `confirmation.*`.
     pub confirmation: ConfirmationSettings,
     /// `queue.*` and `k8s.*` as far as execution is concerned.
@@ -170,6 +204,48 @@ pub struct LoginSettings {
     pub max_failures_ip: u32,
     /// How long failures count.
     pub window: Duration,
+}
+
+/// What periodic jobs remove and remind of.
+#[derive(Clone, Debug)]
+pub struct UpkeepSettings {
+    /// `audit.purge_enabled`: whether audit rows past their retention are removed; otherwise they stay for ever.
+    pub purge_audit: bool,
+    /// `notifications.retention_days`.
+    pub notification_days: u32,
+    /// `approvals.reminder_days`: how long a ticket waits before its approvers are reminded, and again.
+    pub reminder_days: u32,
+    /// `queue.dead_letter_retention`: how long jobs that were given up stay.
+    pub dead_letters: Duration,
+}
+
+/// `audit.webhook_env_allowlist`: the variables of the server's environment that headers of audit webhooks may name, and
+/// what they hold. Only the names are ever shown.
+#[derive(Clone, Default)]
+pub struct HeaderVariables(BTreeMap<String, Option<Zeroizing<String>>>);
+
+impl HeaderVariables {
+    /// The variables of a list, read by `read`.
+    pub fn read(names: &[String], read: impl Fn(&str) -> Option<String>) -> Self {
+        let variables = names.iter().map(|name| (name.clone(), read(name).map(Zeroizing::new)));
+        Self(variables.collect())
+    }
+
+    /// Whether a header may name it, set or not.
+    pub fn allows(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// What it holds, if a header may name it and it is set.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_ref().map(|value| value.as_str())
+    }
+}
+
+impl fmt::Debug for HeaderVariables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Limits of wrong confirmation names.
@@ -231,6 +307,14 @@ impl Default for Settings {
                 max_failures_ip: 20,
                 window: Duration::from_secs(900),
             },
+            password_policy: PasswordPolicy::default(),
+            upkeep: UpkeepSettings {
+                purge_audit: false,
+                notification_days: 90,
+                reminder_days: 7,
+                dead_letters: Duration::from_secs(168 * 3600),
+            },
+            header_variables: HeaderVariables::default(),
             confirmation: ConfirmationSettings {
                 max_failures: 3,
                 window: Duration::from_secs(300),

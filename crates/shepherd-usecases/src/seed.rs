@@ -190,7 +190,12 @@ async fn seed_admin(
     context: &RequestContext,
     admin_password: Zeroizing<String>,
 ) -> Result<bool, UseCaseError> {
-    password::check("SEED_ADMIN_PASSWORD", &admin_password, ADMIN)?;
+    password::check(
+        &platform.settings.password_policy,
+        "SEED_ADMIN_PASSWORD",
+        &admin_password,
+        ADMIN,
+    )?;
     let hash = platform.passwords.hash(admin_password).await?;
     let now = platform.now();
     let mut uow = platform.begin().await?;

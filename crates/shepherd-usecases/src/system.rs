@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod members;
 pub mod texts;
 pub mod update;
 

@@ -38,7 +38,7 @@ pub(super) async fn measure(bed: &Bed<'_>, step: &Step) -> anyhow::Result<Vec<Fi
 }
 
 /// VmRSS of the process that runs this program and was told this port. Its own id is the leash's secret.
-fn resident_mib(program: &Path, port: u16) -> anyhow::Result<f64> {
+pub(super) fn resident_mib(program: &Path, port: u16) -> anyhow::Result<f64> {
     let told = format!("SERVER_PORT={port}");
     let processes = std::fs::read_dir("/proc").context("memory is read from /proc, which only Linux has")?;
     for process in processes {

@@ -9,9 +9,12 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use shepherd_ports::leases::HeartbeatKind;
+use shepherd_ports::queue::PeriodicJobHandler;
 use shepherd_postgres::{QueueWorker, WorkerOptions};
+use shepherd_usecases::audit_webhook;
 use shepherd_usecases::controllers;
 use shepherd_usecases::execution::Executor;
+use shepherd_usecases::upkeep::{self, Upkeep};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::seed::refuse_pending;
@@ -125,6 +128,11 @@ fn run_controllers(wired: &Wired, pool: &TaskPool) {
         let platform = Arc::clone(&platform);
         async move { controllers::watch::run(&platform).await }
     });
+    let platform = Arc::clone(&wired.platform);
+    pool.supervise_loop("audit push", move || {
+        let platform = Arc::clone(&platform);
+        async move { audit_webhook::push::run(&platform).await }
+    });
 }
 
 async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::Result<()> {
@@ -167,9 +175,12 @@ async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::
         Arc::clone(&wired.platform),
         Arc::clone(&wired.operations),
     ));
+    let periodic: Arc<dyn PeriodicJobHandler> = Arc::new(Upkeep::new(Arc::clone(&wired.platform)));
+    upkeep::at_start(&wired.platform).await?;
     let store = wired.store.clone();
     pool.supervise("worker", move |shutdown| {
-        QueueWorker::run(store.clone(), handler.clone(), options.clone(), async move {
+        let periodic = Some(Arc::clone(&periodic));
+        QueueWorker::run(store.clone(), handler.clone(), periodic, options.clone(), async move {
             shutdown.cancelled().await
         })
     });

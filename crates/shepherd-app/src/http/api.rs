@@ -2,13 +2,19 @@
 
 mod approvals;
 mod audit;
+mod audit_webhooks;
 mod auth;
 mod clusters;
 mod events;
 mod instance_sizes;
+mod legal_holds;
+mod members;
 mod namespaces;
 mod notifications;
+mod role_bindings;
+mod roles;
 mod services;
+mod sessions;
 mod systems;
 mod tasks;
 mod templates;
@@ -31,6 +37,7 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(super::openapi::served)
             .configure(auth::routes)
             .configure(systems::routes)
+            .configure(members::routes)
             .configure(services::routes)
             .configure(vms::routes)
             .configure(approvals::routes)
@@ -41,8 +48,13 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(templates::routes)
             .configure(instance_sizes::routes)
             .configure(users::routes)
+            .configure(sessions::routes)
+            .configure(roles::routes)
+            .configure(role_bindings::routes)
             .configure(notifications::routes)
-            .configure(audit::routes),
+            .configure(audit::routes)
+            .configure(legal_holds::routes)
+            .configure(audit_webhooks::routes),
     );
 }
 

@@ -148,7 +148,10 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::InvalidCurrentPassword
         | ErrorCode::PasswordPolicyViolation
         | ErrorCode::NotLocalUser
+        | ErrorCode::InvalidRole
+        | ErrorCode::UnknownPermission
         | ErrorCode::InvalidKubeconfig
+        | ErrorCode::OutboundBlocked
         | ErrorCode::TemplateSpecViolation
         | ErrorCode::OvercommitInvalid
         | ErrorCode::DedicatedCpuOvercommitConflict
@@ -161,6 +164,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Forbidden
         | ErrorCode::NamespaceEnvForbidden
         | ErrorCode::PasswordChangeRequired
+        | ErrorCode::BuiltinRoleImmutable
         | ErrorCode::RoleNotAssignable
         | ErrorCode::GrantCeilingExceeded
         | ErrorCode::SelfApprovalForbidden
@@ -169,6 +173,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::NamespaceQuotaExceeded => StatusCode::FORBIDDEN,
         ErrorCode::SystemNotFound
         | ErrorCode::ServiceNotFound
+        | ErrorCode::MemberNotFound
         | ErrorCode::VmNotFound
         | ErrorCode::TicketNotFound
         | ErrorCode::TaskNotFound
@@ -178,8 +183,12 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::TemplateNotFound
         | ErrorCode::InstanceSizeNotFound
         | ErrorCode::UserNotFound
+        | ErrorCode::SessionNotFound
         | ErrorCode::RoleNotFound
+        | ErrorCode::RoleBindingNotFound
         | ErrorCode::NotificationNotFound
+        | ErrorCode::AuditWebhookNotFound
+        | ErrorCode::LegalHoldNotFound
         | ErrorCode::RouteNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
@@ -199,11 +208,19 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::NamespaceNameExists
         | ErrorCode::TemplateNameVersionExists
         | ErrorCode::InstanceSizeNameExists
+        | ErrorCode::RoleNameExists
+        | ErrorCode::AuditWebhookNameExists
+        | ErrorCode::LegalHoldNameExists
         | ErrorCode::UserNameOrEmailExists
+        | ErrorCode::MemberAlreadyExists
         | ErrorCode::RoleBindingExists
         | ErrorCode::SystemHasServices
         | ErrorCode::ServiceHasVms
         | ErrorCode::NamespaceInUse
+        | ErrorCode::RoleInUse
+        | ErrorCode::LastOwnerCannotBeRemoved
+        | ErrorCode::LastPlatformAdmin
+        | ErrorCode::CannotDeleteSelf
         | ErrorCode::IdempotencyInProgress => StatusCode::CONFLICT,
         ErrorCode::DryRunRejected | ErrorCode::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::RateLimitExceeded => StatusCode::TOO_MANY_REQUESTS,

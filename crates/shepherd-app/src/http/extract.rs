@@ -273,6 +273,9 @@ impl<R: Requirement, B: RequestBody> Authorized<R, B> {
         {
             caller.require(R::ANY_OF[0])?;
         }
+        if request.path().contains("%00") {
+            return Err(invalid("no text may hold U+0000").into());
+        }
         let idempotency_key = idempotency_key(&request)?;
         let (body, bytes) = B::read(&api, &request, payload).await?;
         let body_hash = if idempotency_key.is_some() {
@@ -300,10 +303,12 @@ impl<R: Requirement, B: RequestBody> Authorized<R, B> {
 }
 
 async fn authenticate(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
-    let header = request
-        .headers()
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let header = headers.next().and_then(|value| value.to_str().ok());
+    if headers.next().is_some() {
+        // Whoever stands in front of us may have looked at the other one.
+        return Err(Problem::new(ErrorCode::Unauthorized).with("reason", "invalid").into());
+    }
     let token = header.and_then(|header| {
         let (scheme, token) = header.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -96,18 +96,16 @@ fn client_address(request: &ServiceRequest, trusted: &[IpNet]) -> Option<IpAddr>
     if !is_trusted(&peer) {
         return Some(peer);
     }
-    let forwarded: Vec<IpAddr> = request
+    let forwarded: Vec<&str> = request
         .headers()
         .get_all("x-forwarded-for")
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map_while(|part| part.trim().parse().ok())
         .collect();
-    Some(
-        forwarded
-            .into_iter()
-            .rev()
-            .find(|address| !is_trusted(address))
-            .unwrap_or(peer),
-    )
+    // From the nearest proxy outwards. What stands before something unreadable was not written by a proxy of ours.
+    let mut addresses = forwarded
+        .into_iter()
+        .rev()
+        .map_while(|part| part.trim().parse::<IpAddr>().ok());
+    Some(addresses.find(|address| !is_trusted(address)).unwrap_or(peer))
 }

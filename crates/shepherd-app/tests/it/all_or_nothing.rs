@@ -27,8 +27,9 @@ use shepherd_usecases::auth::authenticate::{self, RequestMarks};
 use shepherd_usecases::auth::login;
 use shepherd_usecases::cluster::register;
 use shepherd_usecases::confirmation::Confirmation;
-use shepherd_usecases::identity::{bind_role, create_user};
+use shepherd_usecases::identity::create_user;
 use shepherd_usecases::namespace::create as create_namespace;
+use shepherd_usecases::role::bind;
 use shepherd_usecases::seed::{self, Seeds};
 use shepherd_usecases::vm::{request, request_deletion};
 use shepherd_usecases::{Platform, UseCaseError, controllers, service, system};
@@ -164,15 +165,18 @@ impl Bench {
             enabled: true,
             force_password_change: false,
         };
-        let user = create_user::execute(&self.platform, admin, user).await.expect("a user");
-        let binding = bind_role::BindRole {
+        let user = create_user::execute(&self.platform, admin, user, None)
+            .await
+            .expect("a user")
+            .outcome;
+        let binding = bind::BindRole {
             user,
             role: role.to_owned(),
             scope: Scope::Global,
             environments: EnvironmentSet::ALL,
             expires_at: None,
         };
-        bind_role::execute(&self.platform, admin, binding)
+        bind::execute(&self.platform, admin, binding, None)
             .await
             .expect("a binding");
         self.caller(username).await

@@ -10,15 +10,25 @@
 )]
 
 mod access;
+mod accounts;
 mod all_or_nothing;
+mod attacks;
+mod audit;
+mod audit_webhooks;
+mod audited;
 mod bad_input;
+mod bootstrap;
 mod client;
+mod coverage;
 mod crashes;
 mod failures;
 mod idempotency;
+mod members;
 mod openapi;
 mod replicas;
+mod roles;
 mod server;
 mod starting;
 mod story;
+mod upkeep;
 mod world;

@@ -1,14 +1,16 @@
 //! The document that is served, and whether the server does what it says about sessions.
 
+use std::collections::BTreeSet;
+
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::client::{Caller, send};
+use crate::coverage::PUBLIC;
 use crate::server::{Home, Replica, workspace};
 
-/// Operations that anybody may call.
-const PUBLIC: [&str; 4] = ["live", "log_in", "ready", "served"];
+const BASE: &str = "/api/v1";
 const SOME_ID: &str = "01983f0e-0000-7000-8000-000000000000";
 
 /// One operation of the document.
@@ -23,10 +25,26 @@ impl Operation {
         self.description["operationId"].as_str().unwrap_or_default()
     }
 
+    /// The path below the base.
+    fn path(&self) -> &str {
+        self.path.strip_prefix(BASE).expect("every path has the base path")
+    }
+
+    /// Method and path below the base: `GET /systems`.
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path())
+    }
+
+    /// Whether anybody may call it.
+    fn is_public(&self) -> bool {
+        let name = self.name();
+        PUBLIC.iter().any(|(public, _)| *public == name)
+    }
+
     /// The path below the base, with an id in the place of every parameter.
     fn address(&self) -> String {
-        let path = self.path.strip_prefix("/api/v1").expect("every path has the base path");
-        let parts = path
+        let parts = self
+            .path()
             .split('/')
             .map(|part| if part.starts_with('{') { SOME_ID } else { part });
         parts.collect::<Vec<_>>().join("/")
@@ -65,6 +83,11 @@ async fn the_served_document_is_the_one_that_was_reviewed_and_tells_the_truth_ab
     .await;
 }
 
+/// The operations of a document, as the tables of other tests name them: `GET /systems`.
+pub fn names(document: &Value) -> BTreeSet<String> {
+    operations(document).iter().map(Operation::name).collect()
+}
+
 fn operations(document: &Value) -> Vec<Operation> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
@@ -91,7 +114,7 @@ fn every_operation_is_described(operations: &[Operation]) {
         let id = operation.id();
         let summary = operation.description["summary"].as_str().unwrap_or_default();
         assert!(!summary.is_empty(), "{id} has no summary");
-        let expected = if PUBLIC.contains(&id) {
+        let expected = if operation.is_public() {
             json!([])
         } else {
             json!([{"session": []}])
@@ -106,7 +129,7 @@ async fn asks_for_a_session(anybody: &Caller, operation: &Operation) {
     let refused = reply.status == 401 && reply.code() == "UNAUTHORIZED";
     assert_eq!(
         refused,
-        !PUBLIC.contains(&operation.id()),
+        !operation.is_public(),
         "{} without a session: {}",
         operation.id(),
         reply.text

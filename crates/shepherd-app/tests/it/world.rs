@@ -217,10 +217,15 @@ impl World {
         .await;
     }
 
-    /// Waits until no job is left.
+    /// Waits until no job of an event is left.
     pub async fn wait_for_queue(&self) {
         eventually("the queue is empty", WORK_PATIENCE, async || {
-            (self.home.count("graphile_worker.jobs").await == 0).then_some(())
+            (self
+                .home
+                .count("graphile_worker.jobs WHERE task_identifier = 'event_job'")
+                .await
+                == 0)
+                .then_some(())
         })
         .await;
     }

@@ -43,6 +43,23 @@ async fn a_hash_carries_its_parameters_and_matches_its_password_only() {
 }
 
 #[tokio::test]
+async fn a_password_counts_to_its_last_byte_however_long_it_is() {
+    let hasher = Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY).unwrap();
+    // What bcrypt reads, what the policy allows, and what the login takes.
+    for length in [72, 128, 1024] {
+        let same = "a".repeat(length);
+        let hash = hasher.hash(password(&format!("{same}b"))).await.unwrap();
+        let verify = async |end: &str| {
+            let given = password(&format!("{same}{end}"));
+            hasher.verify(given, Some(hash.clone())).await.unwrap()
+        };
+        assert!(verify("b").await);
+        assert!(!verify("c").await, "{length} bytes are the same");
+        assert!(!verify("").await, "one byte is missing after {length}");
+    }
+}
+
+#[tokio::test]
 async fn equal_passwords_have_different_hashes() {
     let hasher = Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY).unwrap();
     let (one, other) = tokio::join!(hasher.hash(password("the same")), hasher.hash(password("the same")));

@@ -210,6 +210,36 @@ fn a_token_that_is_not_valid_yet_is_refused_past_the_leeway() {
 }
 
 #[test]
+fn a_token_that_was_issued_in_the_future_is_refused_past_the_leeway() {
+    let within = forge(&header(), &claims_with("iat", NOW + LEEWAY), SECRET);
+    assert!(issuer().verify(&within, after(0)).is_ok());
+    refuse(&forge(&header(), &claims_with("iat", NOW + LEEWAY + 1), SECRET));
+}
+
+#[test]
+fn a_token_of_endless_length_is_refused_though_its_signature_is_right() {
+    let within = forge(&header(), &claims_with("more", "x".repeat(300)), SECRET);
+    assert!(issuer().verify(&within, after(0)).is_ok());
+    refuse(&forge(&header(), &claims_with("more", "x".repeat(1024)), SECRET));
+    refuse(&"a.".repeat(1024 * 1024));
+}
+
+#[test]
+fn a_token_has_three_parts_and_no_more() {
+    let token = token();
+    for changed in [
+        format!("{token}."),
+        format!(".{token}"),
+        format!("{token}.{token}"),
+        format!("{token}="),
+        format!(" {token}"),
+        format!("{token}\n"),
+    ] {
+        refuse(&changed);
+    }
+}
+
+#[test]
 fn every_claim_is_mandatory() {
     for name in ["iss", "sub", "sid", "jti", "iat", "nbf", "exp"] {
         let mut incomplete = claims();

@@ -3,27 +3,13 @@
 //! Private ranges are fine, because clusters live there. Names are not resolved: what a name means may change after
 //! it was looked at, so network policy has to cover names.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use shepherd_domain::network::{AddressClass, classify, embedded, is_local_name, is_metadata_name};
 use url::{Host, Url};
 
 use super::Refusal;
-
-/// Metadata services that are neither loopback nor link-local.
-const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
-/// Names of metadata services; no list allows them.
-const METADATA_NAMES: [&str; 4] = ["metadata.google.internal", "metadata.goog", "metadata", "instance-data"];
-/// Names of this host.
-const LOCAL_NAMES: [&str; 6] = [
-    "localhost",
-    "localhost.localdomain",
-    "localhost6",
-    "localhost6.localdomain6",
-    "ip6-localhost",
-    "ip6-loopback",
-];
 
 /// The address in its normal spelling, if it may be connected to.
 ///
@@ -39,12 +25,16 @@ pub(super) fn check(server: &str, allowlist: &[IpNet]) -> Result<String, Refusal
         return Err(Refusal::InsecureUrl);
     }
     let listed = |address: IpAddr| allowlist.iter().any(|network| network.contains(&address));
+    let open = |address: IpAddr| {
+        let inner = match address {
+            IpAddr::V6(address) => embedded(address).map(IpAddr::V4),
+            IpAddr::V4(_) => None,
+        };
+        !is_internal(address) || listed(address) || inner.is_some_and(listed)
+    };
     let allowed = match url.host() {
-        Some(Host::Ipv4(address)) => !is_internal_v4(address) || listed(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => match embedded(address) {
-            Some(inner) => !is_internal_v4(inner) || listed(IpAddr::V4(inner)) || listed(IpAddr::V6(address)),
-            None => !is_internal_v6(address) || listed(IpAddr::V6(address)),
-        },
+        Some(Host::Ipv4(address)) => open(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => open(IpAddr::V6(address)),
         Some(Host::Domain(name)) => is_allowed_name(name, listed(IpAddr::V4(Ipv4Addr::LOCALHOST))),
         None => false,
     };
@@ -56,45 +46,20 @@ pub(super) fn check(server: &str, allowlist: &[IpNet]) -> Result<String, Refusal
 }
 
 fn is_allowed_name(name: &str, loopback_listed: bool) -> bool {
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let local = LOCAL_NAMES.contains(&name.as_str()) || name.ends_with(".localhost");
-    !name.is_empty()
-        && !METADATA_NAMES.contains(&name.as_str())
-        && !name.starts_with("instance-data.")
-        && (!local || loopback_listed)
+    let rooted = name.trim_end_matches('.');
+    !rooted.is_empty() && !is_metadata_name(name) && (!is_local_name(name) || loopback_listed)
 }
 
-fn is_internal_v4(address: Ipv4Addr) -> bool {
-    address.octets()[0] == 0
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address == METADATA_V4
-}
-
-fn is_internal_v6(address: Ipv6Addr) -> bool {
-    address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.is_unicast_link_local()
-        || address == METADATA_V6
-}
-
-/// The IPv4 address an IPv6 address leads to: mapped, compatible, 6to4 or NAT64.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let join = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        Ipv4Addr::new(a, b, c, d)
-    };
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x0064, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
-            Some(join(high, low))
-        }
-        // `::` and `::1` are addresses of their own.
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(join(high, low)),
-        _ => None,
+/// Whether the address is on this host, on its link, or a metadata service.
+fn is_internal(address: IpAddr) -> bool {
+    match classify(address) {
+        AddressClass::Unspecified
+        | AddressClass::Loopback
+        | AddressClass::LinkLocal
+        | AddressClass::Metadata
+        | AddressClass::Multicast
+        | AddressClass::Broadcast => true,
+        AddressClass::Public | AddressClass::CloudHost | AddressClass::Private | AddressClass::Reserved => false,
     }
 }
 

@@ -1,4 +1,6 @@
-//! The inbox sender against a store that remembers.
+//! The inbox sender against a store that remembers, and the outbound client against servers of this machine.
+
+mod outbound;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -64,6 +66,16 @@ async fn a_notification_is_stored_once_in_the_callers_store() {
         .await
         .unwrap();
     assert_eq!(store.inserted, [(Audience::PlatformAdmins, draft(), AT)]);
+}
+
+#[tokio::test]
+async fn several_notifications_go_to_their_own_audiences() {
+    let mut store = Store::with(Ok(1));
+    let user = Audience::User(UserId::from_bits(7));
+    let messages = vec![(Audience::PlatformAdmins, draft()), (user, draft())];
+    InboxSender.send_many(&mut store, messages, AT).await.unwrap();
+    let expected = [(Audience::PlatformAdmins, draft(), AT), (user, draft(), AT)];
+    assert_eq!(store.inserted, expected);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sea_orm::ConnectionTrait;
 use serde::Deserialize;
 use shepherd_domain::access::{ResourceRole, Scope};
 use shepherd_domain::environment::EnvironmentSet;
@@ -22,7 +23,7 @@ macro_rules! user_rows {
         "SELECT u.id, u.username, u.email, u.display_name, u.enabled, u.force_password_change, \
          ARRAY(SELECT DISTINCT r.name FROM role_bindings b JOIN roles r ON r.id = b.role_id \
              WHERE b.user_id = u.id AND (b.expires_at IS NULL OR b.expires_at > now()) ORDER BY r.name) AS roles, \
-         u.last_login_at, u.row_version, u.created_at FROM users u"
+         u.auth_provider_id, u.last_login_at, u.row_version, u.created_at FROM users u"
     };
 }
 
@@ -48,11 +49,12 @@ const HOLDINGS: &str = "SELECT jsonb_build_object( \
              WHERE m.user_id = $1 AND m.resource_type = 'system' \
                  AND (m.expires_at IS NULL OR m.expires_at > $2)) m)) AS doc";
 
-const LOGIN_FAILURES: &str = "SELECT jsonb_build_object('count', count(*), 'at', max(a.at)) AS doc \
+const LOGIN_FAILURES: &str = "SELECT COALESCE(jsonb_agg(a.at ORDER BY a.at DESC), '[]') AS doc \
      FROM login_attempts a \
      WHERE a.subject_kind = $1 AND a.subject = $2 AND a.at >= $3 AND NOT a.succeeded \
-         AND a.at > COALESCE((SELECT max(s.at) FROM login_attempts s \
-             WHERE s.subject_kind = $1 AND s.subject = $2 AND s.at >= $3 AND s.succeeded), '-infinity')";
+         AND NOT EXISTS (SELECT FROM login_attempts s \
+             WHERE s.subject_kind = 'username_hash' AND s.subject_kind = $1 AND s.subject = $2 AND s.at >= a.at \
+                 AND s.succeeded)";
 
 const CONFIRMATION_FAILURES: &str = "SELECT jsonb_build_object('count', count(*), 'at', min(f.at)) AS doc \
      FROM confirmation_failures f WHERE f.user_id = $1 AND f.at >= $2";
@@ -120,6 +122,31 @@ impl Counted {
     }
 }
 
+/// Everything a user holds, for a transaction as well.
+pub(crate) async fn holdings(
+    db: &impl ConnectionTrait,
+    user: UserId,
+    now: DateTime<Utc>,
+) -> Result<Holdings, RepositoryError> {
+    let found: Option<HoldingsRow> = fetch_one(db, HOLDINGS, values![user, now]).await?;
+    let nothing = HoldingsRow {
+        bindings: Vec::new(),
+        memberships: Vec::new(),
+    };
+    Ok(found.unwrap_or(nothing).into())
+}
+
+/// When attempts of a subject failed, the newest first; for a transaction as well.
+pub(crate) async fn login_failures(
+    db: &impl ConnectionTrait,
+    subject: LoginSubject<'_>,
+    since: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>, RepositoryError> {
+    let (kind, subject) = subject_columns(subject);
+    let failures = fetch_one(db, LOGIN_FAILURES, values![kind, subject, since]).await?;
+    Ok(failures.unwrap_or_default())
+}
+
 #[async_trait]
 impl IdentityQueries for PgStore {
     async fn session_state(&self, id: SessionId) -> Result<Option<SessionState>, RepositoryError> {
@@ -133,12 +160,7 @@ impl IdentityQueries for PgStore {
     }
 
     async fn holdings(&self, user: UserId, now: DateTime<Utc>) -> Result<Holdings, RepositoryError> {
-        let found: Option<HoldingsRow> = fetch_one(&self.db, HOLDINGS, values![user, now]).await?;
-        let nothing = HoldingsRow {
-            bindings: Vec::new(),
-            memberships: Vec::new(),
-        };
-        Ok(found.unwrap_or(nothing).into())
+        holdings(&self.db, user, now).await
     }
 
     async fn credentials(&self, username: &str) -> Result<Option<Credentials>, RepositoryError> {
@@ -150,14 +172,17 @@ impl IdentityQueries for PgStore {
         select_one(&self.db, concat!(credential_rows!(), " WHERE u.id = $1"), values![user]).await
     }
 
+    async fn folded_username(&self, username: &str) -> Result<String, RepositoryError> {
+        let folded = fetch_one(&self.db, "SELECT to_jsonb(lower($1)) AS doc", values![username]).await?;
+        Ok(folded.unwrap_or_default())
+    }
+
     async fn login_failures(
         &self,
         subject: LoginSubject<'_>,
         since: DateTime<Utc>,
-    ) -> Result<(i64, Option<DateTime<Utc>>), RepositoryError> {
-        let (kind, subject) = subject_columns(subject);
-        let counted = fetch_one(&self.db, LOGIN_FAILURES, values![kind, subject, since]).await?;
-        Ok(Counted::pair(counted))
+    ) -> Result<Vec<DateTime<Utc>>, RepositoryError> {
+        login_failures(&self.db, subject, since).await
     }
 
     async fn confirmation_failures(

@@ -1,15 +1,24 @@
 //! The adapter against a real PostgreSQL: every statement runs, every row decodes, and what the ports promise about
 //! conditions, order and transactions holds.
 
+mod accounts;
+mod audit;
+mod audit_webhooks;
 mod idempotency;
 mod leases;
 mod lists;
+mod logins;
+mod members;
 mod notifications;
+mod periodic;
 mod projection;
 mod queries;
 mod queue;
+mod roles;
 mod transactions;
 mod transitions;
+mod upkeep;
+mod visibility;
 mod world;
 
 /// What a test answers.

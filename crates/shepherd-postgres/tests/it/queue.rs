@@ -106,7 +106,7 @@ async fn drain(world: &World, verdicts: Vec<Result<JobVerdict, String>>) -> Outc
         concurrency: 2,
         ..WorkerOptions::default()
     };
-    let worker = QueueWorker::run(world.store.clone(), handler.clone(), options, async move {
+    let worker = QueueWorker::run(world.store.clone(), handler.clone(), None, options, async move {
         stopped.notified().await
     });
     let script = async {

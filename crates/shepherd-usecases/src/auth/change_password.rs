@@ -6,6 +6,7 @@ use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::context::Caller;
 use zeroize::Zeroizing;
 
+use super::throttle;
 use crate::{Platform, UseCaseError};
 
 /// What the user types.
@@ -19,7 +20,8 @@ pub struct ChangePassword {
 /// Changes the password, clears a forced change and revokes all other sessions.
 ///
 /// # Errors
-/// INVALID_CURRENT_PASSWORD, PASSWORD_POLICY_VIOLATION, NOT_LOCAL_USER.
+/// INVALID_CURRENT_PASSWORD, PASSWORD_POLICY_VIOLATION, NOT_LOCAL_USER; RATE_LIMIT_EXCEEDED{login} after too many wrong
+/// passwords, here or at the login.
 pub async fn execute(platform: &Platform, caller: &Caller, command: ChangePassword) -> Result<(), UseCaseError> {
     let user = platform
         .read
@@ -29,14 +31,9 @@ pub async fn execute(platform: &Platform, caller: &Caller, command: ChangePasswo
     let Some(hash) = user.password_hash else {
         return Err(Problem::new(ErrorCode::NotLocalUser).into());
     };
-    if !platform
-        .passwords
-        .verify(command.old.clone(), Some(hash.clone()))
-        .await?
-    {
-        return Err(Problem::new(ErrorCode::InvalidCurrentPassword).into());
-    }
-    password::check("new_password", &command.new, &user.username)?;
+    require_current(platform, caller, &command.old, &hash).await?;
+    let policy = &platform.settings.password_policy;
+    password::check(policy, "new_password", &command.new, &user.username)?;
     if *command.old == *command.new {
         return Err(password::reused("new_password").into());
     }
@@ -54,4 +51,21 @@ pub async fn execute(platform: &Platform, caller: &Caller, command: ChangePasswo
     let entry = AuditEntry::new(AuditAction::UserPasswordChange, "user", user.id).named(&user.username);
     platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
     Ok(uow.commit().await?)
+}
+
+/// Asks for the current password: the one place that knows of a wrong one. Whoever found an open session may guess no
+/// faster than whoever stands before the login.
+async fn require_current(
+    platform: &Platform,
+    caller: &Caller,
+    old: &Zeroizing<String>,
+    hash: &str,
+) -> Result<(), UseCaseError> {
+    let attempt = throttle::reserve(platform, &caller.username, caller.context.ip).await?;
+    if platform.passwords.verify(old.clone(), Some(hash.to_owned())).await? {
+        // It was right, whatever becomes of the new one.
+        attempt.forgive_alone(platform).await
+    } else {
+        Err(Problem::new(ErrorCode::InvalidCurrentPassword).into())
+    }
 }

@@ -9,6 +9,8 @@ use shepherd_domain::ids::UserId;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::identity::{Holdings, IdentityQueries};
 
+use crate::{Platform, UseCaseError};
+
 /// Most users remembered; beyond it the cache starts over.
 const CAPACITY: usize = 10_000;
 
@@ -65,7 +67,18 @@ impl SubjectCache {
     }
 }
 
-fn subject_of(user: UserId, holdings: Holdings) -> Subject {
+/// What a user holds now, straight from the store: for judging the holder of an account, who need not be logged in.
+/// The holdings of a disabled user count all the same; they are there again as soon as the account is enabled.
+///
+/// # Errors
+/// When the store fails.
+pub async fn load(platform: &Platform, user: UserId, now: DateTime<Utc>) -> Result<Subject, UseCaseError> {
+    let holdings = platform.read.holdings(user, now).await?;
+    Ok(subject_of(user, holdings))
+}
+
+/// The decision's view of what a user holds.
+pub fn subject_of(user: UserId, holdings: Holdings) -> Subject {
     let grants = holdings
         .bindings
         .into_iter()

@@ -3,7 +3,7 @@
 use serde_json::json;
 use shepherd_domain::ids::ClusterId;
 use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
-use shepherd_domain::vm::{ObservedVm, VmStatus};
+use shepherd_domain::vm::{OBJECT_MISSING, ObservedVm, VmStatus};
 use shepherd_ports::leases::Lease;
 use shepherd_ports::vms::Projected;
 use shepherd_ports::{RepositoryError, UnitOfWork};
@@ -61,15 +61,24 @@ async fn finish(
     Ok(Some(projected))
 }
 
-/// The first RUNNING, failures, the unknown, and stops that nobody asked for.
+/// The first RUNNING, failures, the unknown, and stops and disappearances that nobody asked for.
 fn worth_telling(projected: &Projected) -> Option<Severity> {
-    if projected.before == projected.after {
+    // A machine whose state was not known may turn out to be gone; that is news although the status stays.
+    if projected.before == projected.after && !has_vanished(projected) {
         return None;
     }
     match projected.after {
         VmStatus::Running if projected.first_running => Some(Severity::Info),
         VmStatus::Failed | VmStatus::Unknown => Some(Severity::Warning),
-        VmStatus::Stopped if projected.before == VmStatus::Running => Some(Severity::Warning),
+        // A guest that shuts itself down is seen on its way as well.
+        VmStatus::Stopped
+            if matches!(
+                projected.before,
+                VmStatus::Running | VmStatus::Stopping | VmStatus::Paused | VmStatus::Migrating
+            ) =>
+        {
+            Some(Severity::Warning)
+        }
         VmStatus::Creating
         | VmStatus::Pending
         | VmStatus::Running
@@ -81,17 +90,30 @@ fn worth_telling(projected: &Projected) -> Option<Severity> {
     }
 }
 
+fn has_vanished(projected: &Projected) -> bool {
+    projected.after == VmStatus::Unknown && projected.reason.as_deref() == Some(OBJECT_MISSING)
+}
+
 async fn tell(
     platform: &Platform,
     uow: &mut dyn UnitOfWork,
     projected: &Projected,
     severity: Severity,
 ) -> Result<(), RepositoryError> {
-    let title = format!("{} is {}", projected.name, projected.after);
-    let message = format!(
-        "{} went from {} to {}.",
-        projected.name, projected.before, projected.after
-    );
+    let (title, message) = if has_vanished(projected) {
+        (
+            format!("{} has disappeared", projected.name),
+            format!("{} does not exist on its cluster any more.", projected.name),
+        )
+    } else {
+        (
+            format!("{} is {}", projected.name, projected.after),
+            format!(
+                "{} went from {} to {}.",
+                projected.name, projected.before, projected.after
+            ),
+        )
+    };
     let draft = NotificationDraft::new(NotificationType::VmStatusChange, severity, &title, &message)
         .about("vm", projected.vm)
         .params(json!({

@@ -5,7 +5,7 @@ use serde_json::json;
 use shepherd_domain::audit::AuditEntry;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
 use shepherd_domain::ids::VmId;
-use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
+use shepherd_domain::notification::Severity;
 use shepherd_domain::problem::Problem;
 use shepherd_domain::redaction::redact_and_truncate;
 use shepherd_domain::ticket::{ActorKind, TicketStatus};
@@ -18,6 +18,7 @@ use shepherd_ports::tickets::{NewStep, TicketRecord};
 use super::Failure;
 use super::claim::worker;
 use super::operation::{Done, Operation, Work, vm_not_found};
+use super::tell;
 use crate::{Platform, UseCaseError};
 
 /// Most characters of `last_error`.
@@ -58,7 +59,7 @@ pub(super) async fn succeed(
         work.vm.name,
         work.ticket.request_type.operation_type().to_lowercase()
     );
-    notify(
+    tell::owner(
         platform,
         &mut *uow,
         work,
@@ -85,7 +86,7 @@ pub(super) async fn fail(
         Failure::Store(error) => Err(error),
         Failure::TargetGone => target_gone(platform, operation, &work.event, &work.ticket, work.vm.id).await,
         Failure::Permanent(problem, detail) => {
-            give_up(platform, operation, work, &problem, &detail).await?;
+            give_up(platform, operation, work, &problem, &detail, End::Refused).await?;
             Ok(JobVerdict::Done)
         }
         Failure::Transient(problem, detail) => transient(platform, operation, work, problem, &detail).await,
@@ -192,11 +193,20 @@ pub(super) async fn exhausted(
     problem: Problem,
     detail: &str,
 ) -> Result<JobVerdict, UseCaseError> {
-    if give_up(platform, operation, work, &problem, detail).await? {
+    if give_up(platform, operation, work, &problem, detail, End::Exhausted).await? {
         Ok(JobVerdict::DeadLetter(problem.code.to_string()))
     } else {
         Ok(JobVerdict::Done)
     }
+}
+
+/// Why nothing is tried any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Trying again cannot help.
+    Refused,
+    /// Every attempt failed: the job stays as a dead letter, and administrators hear of it.
+    Exhausted,
 }
 
 /// Answers whether this run moved the ticket; another one may have settled it first.
@@ -206,6 +216,7 @@ async fn give_up(
     work: &Work,
     problem: &Problem,
     detail: &str,
+    end: End,
 ) -> Result<bool, UseCaseError> {
     let now = platform.now();
     let detail = redact_and_truncate(detail, MAX_ERROR);
@@ -249,7 +260,7 @@ async fn give_up(
         work.vm.name,
         work.ticket.request_type.operation_type().to_lowercase()
     );
-    notify(
+    tell::owner(
         platform,
         &mut *uow,
         work,
@@ -260,6 +271,9 @@ async fn give_up(
         now,
     )
     .await?;
+    if end == End::Exhausted {
+        tell::administrators(platform, &mut *uow, work, problem, now).await?;
+    }
     uow.commit().await?;
     tracing::warn!(event_id = %work.event.id, ticket_id = %work.ticket.id, vm = %work.vm.name, %problem, detail, "failed for good");
     Ok(true)
@@ -296,6 +310,7 @@ pub(super) async fn target_gone(
         .environment(ticket.environment)
         .failed();
     platform.audit(&mut *uow, &worker(), now, [entry]).await?;
+    tell::target_gone(platform, &mut *uow, ticket, &problem, now).await?;
     uow.commit().await?;
     Ok(JobVerdict::Done)
 }
@@ -339,34 +354,6 @@ async fn history(
         reason,
     };
     Ok(uow.tickets().add_step(ticket.id, &step, now).await?)
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a private function that puts one notification together"
-)]
-async fn notify(
-    platform: &Platform,
-    uow: &mut dyn UnitOfWork,
-    work: &Work,
-    severity: Severity,
-    title: &str,
-    message: &str,
-    problem: Option<&Problem>,
-    now: DateTime<Utc>,
-) -> Result<(), UseCaseError> {
-    let audience = Audience::VmOwner {
-        owner: work.vm.created_by.as_user(),
-        system: work.vm.system_id,
-    };
-    let draft = NotificationDraft::new(NotificationType::VmStatusChange, severity, title, message).about("vm", work.vm.id).params(json!({
-        "vm_name": work.vm.name, "operation": work.ticket.request_type.operation_type(), "ticket_number": work.ticket.number,
-        "error_code": problem.map(|problem| problem.code),
-    }));
-    Ok(platform
-        .notifications
-        .send(uow.notifications(), audience, draft, now)
-        .await?)
 }
 
 /// The work is done but could not be recorded: the attempt is given back, so that a sick store cannot use up attempts at

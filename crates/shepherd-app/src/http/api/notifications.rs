@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shepherd_domain::ids::NotificationId;
-use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::notifications::NotificationRecord;
+use shepherd_usecases::notification::{mark_all_read, mark_read};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -19,8 +19,8 @@ pub(super) fn routes(config: &mut ServiceConfig) {
     config
         .service(list)
         .service(unread_count)
-        .service(mark_read)
-        .service(mark_all_read);
+        .service(read_one)
+        .service(read_all);
 }
 
 /// A notification.
@@ -117,28 +117,16 @@ async fn unread_count(api: web::Data<Api>, auth: Authorized<AnySession>) -> Answ
 /// Mark a notification as read
 #[utoipa::path(tag = "notifications", operation_id = "mark_notification_read", params(("notification_id" = Uuid, Path)), responses((status = 204)))]
 #[patch("/notifications/{notification_id}/read")]
-async fn mark_read(api: web::Data<Api>, auth: Authorized<AnySession>, id: web::Path<String>) -> Answer {
+async fn read_one(api: web::Data<Api>, auth: Authorized<AnySession>, id: web::Path<String>) -> Answer {
     let id: NotificationId = path_id("notification_id", &id)?;
-    let mut uow = api.platform.begin().await?;
-    if !uow
-        .notifications()
-        .mark_read(auth.caller.subject.user(), id, api.platform.now())
-        .await?
-    {
-        return Err(Problem::not_found(ErrorCode::NotificationNotFound, id).into());
-    }
-    uow.commit().await?;
+    mark_read::execute(&api.platform, &auth.caller, id).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// Mark all notifications as read
 #[utoipa::path(tag = "notifications", operation_id = "mark_all_notifications_read", responses((status = 204)))]
 #[post("/notifications/mark-all-read")]
-async fn mark_all_read(api: web::Data<Api>, auth: Authorized<AnySession>) -> Answer {
-    let mut uow = api.platform.begin().await?;
-    uow.notifications()
-        .mark_all_read(auth.caller.subject.user(), api.platform.now())
-        .await?;
-    uow.commit().await?;
+async fn read_all(api: web::Data<Api>, auth: Authorized<AnySession>) -> Answer {
+    mark_all_read::execute(&api.platform, &auth.caller).await?;
     Ok(HttpResponse::NoContent().finish())
 }

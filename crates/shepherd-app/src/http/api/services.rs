@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shepherd_domain::access::{Permission, ResourceAction};
 use shepherd_domain::ids::{ServiceId, SystemId};
+use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::services::ServiceRecord;
 use shepherd_usecases::UseCaseError;
 use shepherd_usecases::service::{self, create, update};
@@ -96,6 +97,10 @@ struct ListQuery {
 async fn list(api: web::Data<Api>, auth: Authorized<Read>, id: web::Path<String>, query: Query<ListQuery>) -> Answer {
     let system: SystemId = path_id("system_id", &id)?;
     service::in_system(&auth.caller, Permission::ServiceRead, ResourceAction::View, system)?;
+    // Administrators of the platform are owners of every id, also of those that nothing has.
+    if api.platform.read.get_system(system).await?.is_none() {
+        return Err(Problem::not_found(ErrorCode::SystemNotFound, system).into());
+    }
     let query = query.read()?;
     let found = api
         .platform

@@ -9,7 +9,7 @@ use shepherd_ports::context::Caller;
 use shepherd_ports::systems::{NameOrCreated, SystemRecord, TextsPatch};
 use shepherd_usecases::UseCaseError;
 use shepherd_usecases::confirmation::Confirmation;
-use shepherd_usecases::system::{self, create, update};
+use shepherd_usecases::system::{self, create, members, update};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -55,6 +55,7 @@ struct System {
     #[schema(value_type = Option<String>)]
     my_role: Option<ResourceRole>,
     service_count: i64,
+    /// What somebody should look at; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     warnings: Option<Vec<WarningBody>>,
     created_at: DateTime<Utc>,
@@ -187,7 +188,18 @@ async fn get_system(api: web::Data<Api>, auth: Authorized<Read>, id: web::Path<S
         id,
     )
     .await?;
-    Ok(versioned(record.row_version, System::of(record, &auth.caller)))
+    shown(&api, &auth.caller, record).await
+}
+
+/// A System by itself, which tells what is wrong with it.
+async fn shown(api: &Api, caller: &Caller, record: SystemRecord) -> Answer {
+    let version = record.row_version;
+    let found = members::findings(&api.platform, record.id).await?;
+    let system = System {
+        warnings: warnings(found),
+        ..System::of(record, caller)
+    };
+    Ok(versioned(version, system))
 }
 
 /// New texts; absent leaves a text, null clears it.
@@ -229,7 +241,7 @@ async fn patch_system(
         .get_system(id)
         .await?
         .ok_or(UseCaseError::Broken("a changed system is not there"))?;
-    Ok(versioned(record.row_version, System::of(record, &auth.caller)))
+    shown(&api, &auth.caller, record).await
 }
 
 /// How a destructive operation is confirmed.

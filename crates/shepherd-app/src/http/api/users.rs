@@ -1,38 +1,38 @@
-//! Users and their role bindings.
+//! Users.
 
-use actix_web::{HttpResponse, get, post, web};
+use actix_web::{HttpResponse, delete, get, patch, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use shepherd_domain::Environment;
-use shepherd_domain::access::Scope;
-use shepherd_domain::environment::EnvironmentSet;
-use shepherd_domain::ids::{SystemId, UserId};
-use shepherd_domain::problem::{FieldCode, Problem};
+use shepherd_domain::ids::UserId;
 use shepherd_ports::identity::UserRecord;
+use shepherd_ports::users::FoundUser;
 use shepherd_usecases::UseCaseError;
-use shepherd_usecases::identity::{bind_role, create_user};
+use shepherd_usecases::identity::{account, create_user, delete_user, search_users, update_user};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::BASE;
-use super::clusters::EnvironmentName;
 use crate::http::Api;
-use crate::http::extract::{Authorized, Json, Query, page, path_id, requirements};
-use crate::http::respond::{Answer, Pagination, created};
+use crate::http::extract::{AnySession, Authorized, IfMatch, Json, Query, page, path_id, present, requirements};
+use crate::http::respond::{Answer, Pagination, WarningBody, created, versioned, warnings};
 
 requirements! {
     /// `user:manage` or `rbac:read`
     Read = [UserManage, RbacRead],
     /// `user:manage`
     Write = [UserManage],
-    /// `rbac:manage`
-    Bind = [RbacManage],
 }
 
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list).service(post_user).service(post_binding);
+    config
+        .service(search)
+        .service(list)
+        .service(post_user)
+        .service(get_user)
+        .service(patch_user)
+        .service(remove_user);
 }
 
 /// A user.
@@ -47,8 +47,13 @@ struct User {
     enabled: bool,
     /// Names of the roles.
     roles: Vec<String>,
+    /// The provider that knows the password; absent for a local user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_provider_id: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_login_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<Vec<WarningBody>>,
     created_at: DateTime<Utc>,
 }
 
@@ -61,7 +66,9 @@ impl From<UserRecord> for User {
             display_name: record.display_name,
             enabled: record.enabled,
             roles: record.roles,
+            auth_provider_id: record.auth_provider_id.map(Uuid::from),
             last_login_at: record.last_login_at,
+            warnings: None,
             created_at: record.created_at,
         }
     }
@@ -87,7 +94,8 @@ struct ListQuery {
 /// List users
 #[utoipa::path(tag = "users", operation_id = "list_users", params(ListQuery), responses((status = 200, body = UserList)))]
 #[get("/admin/users")]
-async fn list(api: web::Data<Api>, _auth: Authorized<Read>, query: Query<ListQuery>) -> Answer {
+async fn list(api: web::Data<Api>, auth: Authorized<Read>, query: Query<ListQuery>) -> Answer {
+    account::require_reader(&auth.caller)?;
     let query = query.read()?;
     let found = api
         .platform
@@ -123,6 +131,7 @@ struct CreateUserRequest {
 #[utoipa::path(tag = "users", operation_id = "create_user", request_body = CreateUserRequest, responses((status = 201, body = User)))]
 #[post("/admin/users")]
 async fn post_user(api: web::Data<Api>, auth: Authorized<Write, Json<CreateUserRequest>>) -> Answer {
+    let request = auth.idempotent(&api);
     let Json(body) = auth.body;
     let command = create_user::CreateUser {
         username: body.username,
@@ -132,7 +141,8 @@ async fn post_user(api: web::Data<Api>, auth: Authorized<Write, Json<CreateUserR
         enabled: body.enabled.unwrap_or(true),
         force_password_change: body.force_password_change.unwrap_or(true),
     };
-    let id = create_user::execute(&api.platform, &auth.caller, command).await?;
+    let answer = create_user::execute(&api.platform, &auth.caller, command, request.as_ref()).await?;
+    let id = answer.outcome;
     let record = api
         .platform
         .read
@@ -142,94 +152,122 @@ async fn post_user(api: web::Data<Api>, auth: Authorized<Write, Json<CreateUserR
     Ok(created(
         format!("{BASE}/admin/users/{id}"),
         record.row_version,
-        false,
+        answer.replayed,
         User::from(record),
     ))
 }
 
-/// A role for a user.
+/// Get a user
+#[utoipa::path(tag = "users", operation_id = "get_user", params(("user_id" = Uuid, Path)), responses((status = 200, body = User)))]
+#[get("/admin/users/{user_id}")]
+async fn get_user(api: web::Data<Api>, auth: Authorized<Read>, id: web::Path<String>) -> Answer {
+    let id: UserId = path_id("user_id", &id)?;
+    let record = account::visible(&api.platform, &auth.caller, id).await?;
+    Ok(versioned(record.row_version, User::from(record)))
+}
+
+/// What changes; absent leaves a value, null clears a text.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"role_id": "role-operator", "allowed_environments": ["test", "prod"]}))]
-struct BindRoleRequest {
-    /// Id or key.
-    #[schema(min_length = 1, max_length = 63)]
-    role_id: String,
-    /// `global` or `system`; `global` when absent.
-    scope_type: Option<ScopeType>,
-    /// The System; required iff the scope is one.
-    scope_id: Option<Uuid>,
-    /// `["test"]` when absent.
-    #[schema(value_type = Option<Vec<EnvironmentName>>, min_items = 1)]
-    allowed_environments: Option<Vec<Environment>>,
-    expires_at: Option<DateTime<Utc>>,
+#[schema(example = json!({"enabled": false}))]
+struct UpdateUserRequest {
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, nullable, max_length = 255)]
+    email: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, nullable, max_length = 255)]
+    display_name: Option<Option<String>>,
+    /// `false` ends all sessions of the user.
+    enabled: Option<bool>,
+    /// Local users only, and not one's own; ends all sessions of the user.
+    #[schema(min_length = 1, max_length = 1024, format = Password)]
+    password: Option<String>,
+    /// `true` when absent and a password is given.
+    force_password_change: Option<bool>,
 }
 
-/// Where a binding applies.
-#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum ScopeType {
-    Global,
-    System,
-}
-
-/// A role binding.
-#[derive(Serialize, ToSchema)]
-struct RoleBinding {
-    id: Uuid,
-    user_id: Uuid,
-    role_id: String,
-    scope_type: ScopeType,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope_id: Option<Uuid>,
-    #[schema(value_type = Vec<String>)]
-    allowed_environments: EnvironmentSet,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<DateTime<Utc>>,
-}
-
-/// Give a role to a user
+/// Change a user
 ///
-/// Nobody gives more than they hold.
-#[utoipa::path(tag = "users", operation_id = "create_role_binding", params(("user_id" = Uuid, Path)), request_body = BindRoleRequest, responses((status = 201, body = RoleBinding)))]
-#[post("/admin/users/{user_id}/role-bindings")]
-async fn post_binding(
+/// Only those who hold no more than the caller.
+#[utoipa::path(tag = "users", operation_id = "update_user", params(("user_id" = Uuid, Path)), request_body = UpdateUserRequest, responses((status = 200, body = User)))]
+#[patch("/admin/users/{user_id}")]
+async fn patch_user(
     api: web::Data<Api>,
-    auth: Authorized<Bind, Json<BindRoleRequest>>,
+    auth: Authorized<Write, Json<UpdateUserRequest>>,
     id: web::Path<String>,
+    version: IfMatch,
 ) -> Answer {
-    let user: UserId = path_id("user_id", &id)?;
+    let id: UserId = path_id("user_id", &id)?;
     let Json(body) = auth.body;
-    let scope_type = body.scope_type.unwrap_or(ScopeType::Global);
-    let command = bind_role::BindRole {
-        user,
-        role: body.role_id.clone(),
-        scope: match (scope_type, body.scope_id) {
-            (ScopeType::Global, None) => Scope::Global,
-            (ScopeType::System, Some(system)) => Scope::System(SystemId::from_uuid(system)),
-            (ScopeType::Global, Some(_)) => {
-                return Err(Problem::invalid_field("scope_id", FieldCode::UnknownValue).into());
-            }
-            (ScopeType::System, None) => return Err(Problem::invalid_field("scope_id", FieldCode::Required).into()),
-        },
-        environments: body
-            .allowed_environments
-            .map_or(EnvironmentSet::TEST, EnvironmentSet::from),
-        expires_at: body.expires_at,
+    let command = update_user::UpdateUser {
+        email: body.email,
+        display_name: body.display_name,
+        enabled: body.enabled,
+        password: body.password.map(Zeroizing::new),
+        force_password_change: body.force_password_change,
     };
-    let binding = bind_role::execute(&api.platform, &auth.caller, command).await?;
-    Ok(created(
-        format!("{BASE}/admin/users/{user}/role-bindings/{}", binding.id),
-        1,
-        false,
-        RoleBinding {
-            id: binding.id.into(),
-            user_id: user.into(),
-            role_id: body.role_id,
-            scope_type,
-            scope_id: body.scope_id,
-            allowed_environments: binding.environments,
-            expires_at: body.expires_at,
-        },
-    ))
+    let found = update_user::execute(&api.platform, &auth.caller, id, command, version.0).await?;
+    let record = account::visible(&api.platform, &auth.caller, id).await?;
+    let version = record.row_version;
+    let user = User {
+        warnings: warnings(found),
+        ..record.into()
+    };
+    Ok(versioned(version, user))
+}
+
+/// Delete a user
+///
+/// Sessions, role bindings and memberships go as well; what the user did stays on record.
+#[utoipa::path(tag = "users", operation_id = "delete_user", params(("user_id" = Uuid, Path)), responses((status = 204)))]
+#[delete("/admin/users/{user_id}")]
+async fn remove_user(api: web::Data<Api>, auth: Authorized<Write>, id: web::Path<String>) -> Answer {
+    let id: UserId = path_id("user_id", &id)?;
+    delete_user::execute(&api.platform, &auth.caller, id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A user as others find one.
+#[derive(Serialize, ToSchema)]
+struct UserBrief {
+    id: Uuid,
+    username: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<String>,
+}
+
+impl From<FoundUser> for UserBrief {
+    fn from(user: FoundUser) -> Self {
+        Self {
+            id: user.id.into(),
+            username: user.username,
+            display_name: user.display_name,
+        }
+    }
+}
+
+/// Users that were found.
+#[derive(Serialize, ToSchema)]
+struct UserBriefList {
+    items: Vec<UserBrief>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct SearchQuery {
+    /// At least 2 characters; looked for in user name and display name. Required.
+    q: Option<String>,
+}
+
+/// Find enabled users
+///
+/// For those who manage the members of a System, or users, or roles. At most 10, those whose user name begins with the
+/// text first.
+#[utoipa::path(tag = "users", operation_id = "search_users", params(SearchQuery), responses((status = 200, body = UserBriefList)))]
+#[get("/users/search")]
+async fn search(api: web::Data<Api>, auth: Authorized<AnySession>, query: Query<SearchQuery>) -> Answer {
+    let query = query.read()?;
+    let found = search_users::execute(&api.platform, &auth.caller, query.q.as_deref()).await?;
+    let items = found.into_iter().map(UserBrief::from).collect();
+    Ok(HttpResponse::Ok().json(UserBriefList { items }))
 }

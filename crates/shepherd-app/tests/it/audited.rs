@@ -1,0 +1,449 @@
+//! Every operation that changes something says so in the audit log: exactly the rows it should, in the transaction
+//! of the change, with who did it and where from.
+//!
+//! The table [`AUDITED`] has one entry per operation that changes something; the document and the table must name the
+//! same operations, and the walk performs each of them. That refused requests leave nothing is looked at in
+//! [`crate::coverage`].
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Caller, send};
+use crate::coverage::differences;
+use crate::openapi::names;
+use crate::world::{PASSWORD, Person, User, World, log_in, text};
+
+const AGENT: &str = "audited/1";
+
+/// What each operation leaves: actions and kinds of objects.
+const AUDITED: &[(&str, &[&str])] = &[
+    ("POST /auth/login", &["user.login on user"]),
+    ("POST /auth/logout", &["user.logout on user"]),
+    ("POST /auth/change-password", &["user.password_change on user"]),
+    ("DELETE /auth/sessions/{session_id}", &["auth.token_revoke on session"]),
+    ("POST /auth/sessions/revoke-all", &["auth.revoke_all on user"]),
+    ("POST /systems", &["system.create on system"]),
+    ("PATCH /systems/{system_id}", &["system.update on system"]),
+    (
+        "DELETE /systems/{system_id}",
+        &["system.delete_executed on system", "system.delete_submitted on system"],
+    ),
+    (
+        "POST /systems/{system_id}/members",
+        &["system.member_add on system_member"],
+    ),
+    (
+        "PATCH /systems/{system_id}/members/{user_id}",
+        &["system.member_update on system_member"],
+    ),
+    (
+        "DELETE /systems/{system_id}/members/{user_id}",
+        &["system.member_remove on system_member"],
+    ),
+    ("POST /systems/{system_id}/services", &["service.create on service"]),
+    (
+        "PATCH /systems/{system_id}/services/{service_id}",
+        &["service.update on service"],
+    ),
+    (
+        "DELETE /systems/{system_id}/services/{service_id}",
+        &[
+            "service.delete_executed on service",
+            "service.delete_submitted on service",
+        ],
+    ),
+    ("POST /vms", &["vm.request on approval_ticket"]),
+    ("POST /vms/request", &["vm.request on approval_ticket"]),
+    ("DELETE /vms/{vm_id}", &["vm.delete_submitted on vm"]),
+    (
+        "POST /approvals/{ticket_id}/approve",
+        &["approval.approve on approval_ticket"],
+    ),
+    (
+        "POST /approvals/{ticket_id}/reject",
+        &["approval.reject on approval_ticket"],
+    ),
+    (
+        "POST /approvals/{ticket_id}/cancel",
+        &["approval.cancel on approval_ticket"],
+    ),
+    ("POST /admin/clusters", &["cluster.register on cluster"]),
+    ("POST /admin/namespaces", &["namespace.create on namespace"]),
+    (
+        "PUT /admin/namespaces/{namespace_id}",
+        &["namespace.update on namespace"],
+    ),
+    (
+        "DELETE /admin/namespaces/{namespace_id}",
+        &["namespace.delete on namespace"],
+    ),
+    ("POST /admin/templates", &["template.create on template"]),
+    ("POST /admin/instance-sizes", &["instance_size.create on instance_size"]),
+    ("POST /admin/users", &["user.create on user"]),
+    ("PATCH /admin/users/{user_id}", &["user.update on user"]),
+    ("DELETE /admin/users/{user_id}", &["user.delete on user"]),
+    (
+        "POST /admin/users/{user_id}/sessions/revoke-all",
+        &["auth.revoke_all on user"],
+    ),
+    ("DELETE /admin/sessions/{session_id}", &["auth.token_revoke on session"]),
+    (
+        "POST /admin/users/{user_id}/role-bindings",
+        &["role.assign on role_binding"],
+    ),
+    (
+        "DELETE /admin/users/{user_id}/role-bindings/{binding_id}",
+        &["role.revoke on role_binding"],
+    ),
+    ("POST /admin/roles", &["role.create on role"]),
+    ("PATCH /admin/roles/{role_id}", &["role.update on role"]),
+    ("PUT /admin/roles/{role_id}/permissions", &["role.update on role"]),
+    ("DELETE /admin/roles/{role_id}", &["role.delete on role"]),
+    (
+        "POST /admin/audit-logs/webhooks",
+        &["audit.webhook.create on audit_webhook"],
+    ),
+    (
+        "PATCH /admin/audit-logs/webhooks/{webhook_id}",
+        &["audit.webhook.update on audit_webhook"],
+    ),
+    (
+        "POST /admin/audit-logs/webhooks/{webhook_id}/test",
+        // Nobody answers there, and that is what is recorded.
+        &["audit.webhook.test on audit_webhook, failure"],
+    ),
+    (
+        "DELETE /admin/audit-logs/webhooks/{webhook_id}",
+        &["audit.webhook.delete on audit_webhook"],
+    ),
+    (
+        "POST /admin/audit-logs/legal-holds",
+        &["audit.legal_hold.create on audit_legal_hold"],
+    ),
+    (
+        "POST /admin/audit-logs/legal-holds/{hold_id}/release",
+        &["audit.legal_hold.release on audit_legal_hold"],
+    ),
+];
+
+/// What changes something and says nothing, and why.
+const SILENT: &[(&str, &str)] = &[
+    ("PATCH /notifications/{notification_id}/read", "one's own inbox"),
+    ("POST /notifications/mark-all-read", "one's own inbox"),
+];
+
+/// The list above only shrinks.
+const MOST_SILENT: usize = 2;
+const _: () = assert!(SILENT.len() <= MOST_SILENT, "a change leaves no audit row");
+
+/// Reads that are recorded.
+const AUDITED_READS: &[(&str, &[&str])] = &[("GET /admin/audit-logs/export", &["audit.export on audit_log"])];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_leaves_exactly_its_audit_rows() {
+    let world = World::start().await;
+    let mut walk = Walk {
+        world: &world,
+        performed: BTreeSet::new(),
+        sent: 0,
+    };
+    walk.the_table_and_the_document_agree().await;
+    walk.own_sessions().await;
+    walk.users_and_roles().await;
+    walk.systems().await;
+    walk.requests().await;
+    walk.inbox().await;
+    walk.audit_log().await;
+    walk.infrastructure().await;
+    let listed: BTreeSet<&str> = all_entries().map(|(name, _)| name).collect();
+    let forgotten: Vec<_> = listed.difference(&walk.performed).collect();
+    assert!(forgotten.is_empty(), "nobody performed {forgotten:?}");
+}
+
+/// Every entry of the three tables, with what it leaves.
+fn all_entries() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    const NO_ROWS: &[&str] = &[];
+    let silent = SILENT.iter().map(|(name, _)| (*name, NO_ROWS));
+    AUDITED.iter().chain(AUDITED_READS).copied().chain(silent)
+}
+
+/// Somebody, and the id the audit log should tell.
+struct Actor {
+    id: String,
+    caller: Caller,
+}
+
+struct Walk<'a> {
+    world: &'a World,
+    performed: BTreeSet<&'static str>,
+    sent: u32,
+}
+
+impl Walk<'_> {
+    fn is(&self, user: User) -> Actor {
+        Actor {
+            id: self.world.id(user).to_owned(),
+            caller: self.world.as_(user),
+        }
+    }
+
+    async fn the_table_and_the_document_agree(&self) {
+        let document = self.world.anonymous().get("/openapi.json").await.ok(200);
+        let reads: BTreeSet<&str> = AUDITED_READS.iter().map(|(name, _)| *name).collect();
+        let mut operations = names(&document);
+        operations.retain(|name| !name.starts_with("GET ") || reads.contains(name.as_str()));
+        let listed = all_entries().map(|(name, _)| name.to_owned()).collect();
+        let differences = differences("audit actions", &listed, &operations);
+        assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+    }
+
+    /// Performs an operation, which succeeds, and looks for the rows that its entry lists.
+    async fn does(&mut self, actor: &Actor, operation: &'static str, path: &str, body: Value) -> Value {
+        let (_, expected) = all_entries()
+            .find(|(name, _)| *name == operation)
+            .unwrap_or_else(|| panic!("{operation} has no entry in the table of audit actions"));
+        self.performed.insert(operation);
+        self.leaves(actor, operation, path, body, expected).await
+    }
+
+    /// Performs an operation and looks for exactly these rows.
+    async fn leaves(&mut self, actor: &Actor, operation: &str, path: &str, body: Value, expected: &[&str]) -> Value {
+        self.sent += 1;
+        let request_id = format!("audited-{}", self.sent);
+        let method: Method = operation.split(' ').next().unwrap_or_default().parse().unwrap();
+        let request = actor
+            .caller
+            .request(method, path)
+            .header("x-request-id", &request_id)
+            .header("user-agent", AGENT);
+        let reply = send(if body.is_null() { request } else { request.json(&body) }).await;
+        assert!((200..300).contains(&reply.status), "{operation}: {}", reply.text);
+        let found = self.rows_of(&request_id, &actor.id).await;
+        assert_eq!(found, expected, "{operation}");
+        reply.body
+    }
+
+    /// The rows of a request: action, kind of object, and whatever about them is not as it should be.
+    async fn rows_of(&self, request_id: &str, actor: &str) -> Vec<String> {
+        let query = format!(
+            "SELECT action || ' on ' || resource_type \
+                 || CASE WHEN outcome = 'success' THEN '' ELSE ', ' || outcome END \
+                 || CASE WHEN performed_by = '{actor}' THEN '' ELSE ', by ' || performed_by END \
+                 || CASE WHEN ip IS NULL THEN ', from nowhere' ELSE '' END \
+                 || CASE WHEN user_agent = '{AGENT}' THEN '' ELSE ', with ' || coalesce(user_agent, 'nothing') END \
+             FROM audit_logs WHERE request_id = '{request_id}' ORDER BY action, resource_type"
+        );
+        self.world.home.texts(&query).await
+    }
+
+    async fn own_sessions(&mut self) {
+        let person = self.world.enrol("tom", "role-viewer", &["test"]).await;
+        let nobody = Actor {
+            id: person.id.clone(),
+            caller: self.world.anonymous(),
+        };
+        let tom = self.person(&person);
+        let credentials = json!({"username": "tom", "password": PASSWORD});
+        self.does(&nobody, "POST /auth/login", "/auth/login", credentials).await;
+        let path = format!("/auth/sessions/{}", self.newest_session(&tom.id).await);
+        self.does(&tom, "DELETE /auth/sessions/{session_id}", &path, Value::Null)
+            .await;
+        log_in(&nobody.caller, "tom", PASSWORD).await;
+        let operation = "POST /auth/sessions/revoke-all";
+        self.does(&tom, operation, "/auth/sessions/revoke-all", json!({})).await;
+        let change = json!({"old_password": PASSWORD, "new_password": "another bicycle bell"});
+        self.does(&tom, "POST /auth/change-password", "/auth/change-password", change)
+            .await;
+        self.does(&tom, "POST /auth/logout", "/auth/logout", Value::Null).await;
+    }
+
+    async fn users_and_roles(&mut self) {
+        let admin = self.is(User::Admin);
+        let body = json!({"username": "uma", "password": PASSWORD, "force_password_change": false});
+        let user = text(&self.does(&admin, "POST /admin/users", "/admin/users", body).await["id"]);
+        let path = format!("/admin/users/{user}");
+        let body = json!({"display_name": "Uma"});
+        self.does(&admin, "PATCH /admin/users/{user_id}", &path, body).await;
+        self.sessions_of(&admin, &user).await;
+
+        let bindings = format!("{path}/role-bindings");
+        let operation = "POST /admin/users/{user_id}/role-bindings";
+        let body = json!({"role_id": "role-viewer"});
+        let binding = text(&self.does(&admin, operation, &bindings, body).await["id"]);
+        let operation = "DELETE /admin/users/{user_id}/role-bindings/{binding_id}";
+        self.does(&admin, operation, &format!("{bindings}/{binding}"), Value::Null)
+            .await;
+        self.does(&admin, "DELETE /admin/users/{user_id}", &path, Value::Null)
+            .await;
+
+        let body = json!({"name": "audited", "permissions": ["system:read"]});
+        let role = text(&self.does(&admin, "POST /admin/roles", "/admin/roles", body).await["id"]);
+        let path = format!("/admin/roles/{role}");
+        let body = json!({"description": "audited"});
+        self.does(&admin, "PATCH /admin/roles/{role_id}", &path, body).await;
+        let operation = "PUT /admin/roles/{role_id}/permissions";
+        let body = json!({"permissions": ["system:read", "vm:read"]});
+        self.does(&admin, operation, &format!("{path}/permissions"), body).await;
+        self.does(&admin, "DELETE /admin/roles/{role_id}", &path, Value::Null)
+            .await;
+    }
+
+    async fn sessions_of(&mut self, admin: &Actor, user: &str) {
+        let anonymous = self.world.anonymous();
+        log_in(&anonymous, "uma", PASSWORD).await;
+        let path = format!("/admin/sessions/{}", self.newest_session(user).await);
+        let operation = "DELETE /admin/sessions/{session_id}";
+        self.does(admin, operation, &path, Value::Null).await;
+        log_in(&anonymous, "uma", PASSWORD).await;
+        let path = format!("/admin/users/{user}/sessions/revoke-all");
+        let operation = "POST /admin/users/{user_id}/sessions/revoke-all";
+        self.does(admin, operation, &path, Value::Null).await;
+    }
+
+    async fn systems(&mut self) {
+        let admin = self.is(User::Admin);
+        let body = json!({"name": "audited"});
+        let system = text(&self.does(&admin, "POST /systems", "/systems", body).await["id"]);
+        let path = format!("/systems/{system}");
+        let body = json!({"description": "audited"});
+        self.does(&admin, "PATCH /systems/{system_id}", &path, body).await;
+
+        let members = format!("{path}/members");
+        let carol = self.world.id(User::Carol).to_owned();
+        let body = json!({"user_id": carol, "role": "viewer"});
+        self.does(&admin, "POST /systems/{system_id}/members", &members, body)
+            .await;
+        let member = format!("{members}/{carol}");
+        let operation = "PATCH /systems/{system_id}/members/{user_id}";
+        self.does(&admin, operation, &member, json!({"role": "member"})).await;
+        let operation = "DELETE /systems/{system_id}/members/{user_id}";
+        self.does(&admin, operation, &member, Value::Null).await;
+
+        let services = format!("{path}/services");
+        let operation = "POST /systems/{system_id}/services";
+        let service = text(&self.does(&admin, operation, &services, json!({"name": "web"})).await["id"]);
+        let service = format!("{services}/{service}");
+        let operation = "PATCH /systems/{system_id}/services/{service_id}";
+        let body = json!({"description": "audited"});
+        self.does(&admin, operation, &service, body).await;
+        let operation = "DELETE /systems/{system_id}/services/{service_id}";
+        self.does(&admin, operation, &format!("{service}?confirm=true"), Value::Null)
+            .await;
+        let confirmed = format!("{path}?confirm_name=audited");
+        self.does(&admin, "DELETE /systems/{system_id}", &confirmed, Value::Null)
+            .await;
+    }
+
+    async fn requests(&mut self) {
+        let world = self.world;
+        let (alice, bob) = (self.is(User::Alice), self.is(User::Bob));
+        let body = world.vm_body("dev");
+        let wanted = text(&self.does(&alice, "POST /vms", "/vms", body).await["ticket_id"]);
+        let body = world.vm_body("prod-shop");
+        let regretted = self.does(&alice, "POST /vms/request", "/vms/request", body).await;
+        let path = format!("/approvals/{}/cancel", text(&regretted["ticket_id"]));
+        let operation = "POST /approvals/{ticket_id}/cancel";
+        self.does(&alice, operation, &path, json!({})).await;
+        let path = format!("/approvals/{}/reject", world.request_vm("prod-shop").await);
+        let body = json!({"reason": "not this week"});
+        self.does(&bob, "POST /approvals/{ticket_id}/reject", &path, body).await;
+
+        let operation = "POST /approvals/{ticket_id}/approve";
+        let path = format!("/approvals/{wanted}/approve");
+        self.does(&bob, operation, &path, json!({})).await;
+        world.wait_for_ticket(&wanted, "COMPLETED").await;
+        let vm = world.vm_of(&wanted).await;
+        world.wait_for_vm_status(&vm, "RUNNING").await;
+        let path = format!("/vms/{vm}?confirm=true");
+        let deletion = self.does(&alice, "DELETE /vms/{vm_id}", &path, Value::Null).await;
+        let path = format!("/approvals/{}/approve", text(&deletion["ticket_id"]));
+        let expected = ["approval.approve on approval_ticket", "vm.delete_approved on vm"];
+        self.leaves(&bob, operation, &path, json!({}), &expected).await;
+    }
+
+    async fn inbox(&mut self) {
+        let alice = self.is(User::Alice);
+        let query = format!("SELECT id::text FROM notifications WHERE user_id = '{}'", alice.id);
+        let notification = self.world.home.texts(&query).await.pop().expect("a notification");
+        let path = format!("/notifications/{notification}/read");
+        let operation = "PATCH /notifications/{notification_id}/read";
+        self.does(&alice, operation, &path, Value::Null).await;
+        let operation = "POST /notifications/mark-all-read";
+        self.does(&alice, operation, "/notifications/mark-all-read", Value::Null)
+            .await;
+    }
+
+    async fn audit_log(&mut self) {
+        let admin = self.is(User::Admin);
+        let path = "/admin/audit-logs/export?start_time=2026-01-01T00:00:00Z&end_time=2026-02-01T00:00:00Z";
+        self.does(&admin, "GET /admin/audit-logs/export", path, Value::Null)
+            .await;
+
+        let hooks = "/admin/audit-logs/webhooks";
+        let body = json!({"name": "archive", "url": "https://127.0.0.1:9/audit", "enabled": false});
+        let hook = self.does(&admin, "POST /admin/audit-logs/webhooks", hooks, body).await;
+        let path = format!("{hooks}/{}", text(&hook["id"]));
+        let operation = "PATCH /admin/audit-logs/webhooks/{webhook_id}";
+        self.does(&admin, operation, &path, json!({"batch_size": 10})).await;
+        let operation = "POST /admin/audit-logs/webhooks/{webhook_id}/test";
+        self.does(&admin, operation, &format!("{path}/test"), Value::Null).await;
+        let operation = "DELETE /admin/audit-logs/webhooks/{webhook_id}";
+        self.does(&admin, operation, &path, Value::Null).await;
+
+        let holds = "/admin/audit-logs/legal-holds";
+        let body = json!({"name": "case 1", "filter": {"action": "vm.create"}});
+        let hold = self
+            .does(&admin, "POST /admin/audit-logs/legal-holds", holds, body)
+            .await;
+        let path = format!("{holds}/{}/release", text(&hold["id"]));
+        let operation = "POST /admin/audit-logs/legal-holds/{hold_id}/release";
+        self.does(&admin, operation, &path, json!({"reason": "closed"})).await;
+    }
+
+    /// Comes last: another cluster makes approvers choose.
+    async fn infrastructure(&mut self) {
+        let admin = self.is(User::Admin);
+        let namespaces = "/admin/namespaces";
+        let body = json!({"name": "spare", "environment": "test"});
+        let made = self.does(&admin, "POST /admin/namespaces", namespaces, body).await;
+        let path = format!("{namespaces}/{}", text(&made["id"]));
+        let operation = "PUT /admin/namespaces/{namespace_id}";
+        self.does(&admin, operation, &path, json!({"description": "audited"}))
+            .await;
+        let operation = "DELETE /admin/namespaces/{namespace_id}";
+        self.does(&admin, operation, &format!("{path}?confirm_name=spare"), Value::Null)
+            .await;
+
+        let source = json!({"container_disk": {"image": "quay.io/containerdisks/debian:13"}});
+        let body = json!({"name": "audited", "os_family": "debian", "spec": {"image_source": source}});
+        self.does(&admin, "POST /admin/templates", "/admin/templates", body)
+            .await;
+        let body = json!({
+            "name": "audited", "cpu_cores": 4, "memory_mb": 8192,
+            "disk_gb": 40, "min_disk_gb": 10, "max_disk_gb": 500,
+        });
+        self.does(&admin, "POST /admin/instance-sizes", "/admin/instance-sizes", body)
+            .await;
+
+        let kubeconfig = STANDARD.encode(self.world.test.kubeconfig());
+        let body = json!({"name": "spare", "kubeconfig": kubeconfig, "environment": "test"});
+        self.does(&admin, "POST /admin/clusters", "/admin/clusters", body).await;
+    }
+
+    fn person(&self, person: &Person) -> Actor {
+        Actor {
+            id: person.id.clone(),
+            caller: self.world.caller(person),
+        }
+    }
+
+    async fn newest_session(&self, user: &str) -> String {
+        let query =
+            format!("SELECT id::text FROM user_sessions WHERE user_id = '{user}' ORDER BY created_at DESC, id LIMIT 1");
+        self.world.home.texts(&query).await.pop().expect("a session")
+    }
+}

@@ -1,0 +1,196 @@
+//! One object of every kind, in either environment, and people who lack exactly one thing.
+
+use std::collections::BTreeMap;
+
+use futures::future::{join, join_all, join3};
+use serde_json::json;
+use shepherd_domain::access::{Permission, PermissionSet};
+use strum::IntoEnumIterator;
+
+use super::table::Row;
+use crate::client::Caller;
+use crate::world::{BOTH, PASSWORD, Person, User, World, log_in, text};
+
+/// What parameters of paths and keys of bodies stand for.
+pub type Ids = BTreeMap<&'static str, String>;
+
+/// What the requests are about.
+pub struct Fixtures {
+    /// Objects in test, and those without environment.
+    pub test: Ids,
+    /// The same, with those of prod in the place of those of test.
+    pub prod: Ids,
+}
+
+impl Fixtures {
+    pub async fn create(world: &World) -> Self {
+        // Both are placed before further requests wait, so that nothing is decided twice.
+        let (test_vm, prod_vm) = join(world.running_vm("dev"), world.running_vm("prod-shop")).await;
+        let mut test = common(world).await;
+        let mut prod = test.clone();
+        let both = [
+            (&mut test, "test", "dev", test_vm, "test-1"),
+            (&mut prod, "prod", "prod-shop", prod_vm, "prod-1"),
+        ];
+        for (ids, environment, namespace, vm, cluster) in both {
+            let ticket = world.request_vm(namespace).await;
+            let event = world.event_of(&ticket).await;
+            let id_of = async |table: &str, name: &str| {
+                one(world, &format!("SELECT id::text FROM {table} WHERE name = '{name}'")).await
+            };
+            ids.extend([
+                ("environment", environment.to_owned()),
+                ("namespace", namespace.to_owned()),
+                ("namespace_id", id_of("namespace_registry", namespace).await),
+                ("cluster_id", id_of("clusters", cluster).await),
+                ("vm_id", vm),
+                ("ticket_id", ticket),
+                ("event_id", event.clone()),
+                ("task_id", event),
+            ]);
+        }
+        world.wait_for_queue().await;
+        Self { test, prod }
+    }
+}
+
+/// What has no environment.
+async fn common(world: &World) -> Ids {
+    let admin = world.as_(User::Admin);
+    let victim = world.enrol("victor", "role-viewer", &["test"]).await.id;
+    let logged_in = world.enrol("sam", "role-viewer", &["test"]).await.id;
+    let newcomer = world.enrol("nina", "role-viewer", &["test"]).await.id;
+    join_system(world, &victim, "viewer").await;
+    let create = async |path: &str, body: serde_json::Value| text(&admin.post(path, &body).await.ok(201)["id"]);
+    let hook = json!({"name": "archive", "url": "https://127.0.0.1:9/audit", "enabled": false});
+    let hold = json!({"name": "case 1", "filter": {"action": "vm.create"}});
+    let role = json!({"name": "unused", "permissions": ["system:read"]});
+    Ids::from([
+        ("system_id", world.system.clone()),
+        ("service_id", world.service.clone()),
+        ("template_id", world.template("ubuntu-24-04").to_owned()),
+        ("instance_size_id", world.size("small").to_owned()),
+        ("binding_id", newest(world, "role_bindings", &victim).await),
+        ("user_id", victim),
+        ("session_id", newest(world, "user_sessions", &logged_in).await),
+        ("new_member", newcomer),
+        (
+            "notification_id",
+            newest(world, "notifications", world.id(User::Alice)).await,
+        ),
+        ("role_id", create("/admin/roles", role).await),
+        ("webhook_id", create("/admin/audit-logs/webhooks", hook).await),
+        ("hold_id", create("/admin/audit-logs/legal-holds", hold).await),
+    ])
+}
+
+async fn newest(world: &World, table: &str, user: &str) -> String {
+    let query = format!("SELECT id::text FROM {table} WHERE user_id = '{user}' ORDER BY created_at DESC, id LIMIT 1");
+    one(world, &query).await
+}
+
+async fn one(world: &World, query: &str) -> String {
+    let found = world.home.texts(query).await.pop();
+    found.unwrap_or_else(|| panic!("nothing found by {query}"))
+}
+
+/// Makes somebody a member of Alice's System.
+async fn join_system(world: &World, user: &str, role: &str) {
+    let path = format!("/systems/{}/members", world.system);
+    let body = json!({"user_id": user, "role": role});
+    world.as_(User::Admin).post(&path, &body).await.ok(201);
+}
+
+/// People who may do everything but for one thing.
+pub struct People {
+    /// By the permissions they lack, and everything that implies one of these.
+    lacking: BTreeMap<Vec<Permission>, Caller>,
+    /// Every permission but platform:admin; owner of another System.
+    pub stranger: Caller,
+    /// The same in test only; admin of Alice's System.
+    pub tester: Caller,
+    /// Every permission; viewer of Alice's System.
+    pub viewer: Caller,
+    /// Every permission; member of Alice's System.
+    pub member: Caller,
+}
+
+impl People {
+    pub async fn enrol(world: &World, table: &[Row]) -> Self {
+        let everything = role(world, "everything", &[]).await;
+        let (stranger, tester) = join(
+            world.enrol("stranger", &everything, BOTH),
+            world.enrol("tester", &everything, &["test"]),
+        )
+        .await;
+        let (viewer, member) = join(
+            world.enrol("viewer", &everything, BOTH),
+            world.enrol("member", &everything, BOTH),
+        )
+        .await;
+        join3(
+            join_system(world, &tester.id, "admin"),
+            join_system(world, &viewer.id, "viewer"),
+            join_system(world, &member.id, "member"),
+        )
+        .await;
+        let stranger = world.caller(&stranger);
+        stranger.post("/systems", &json!({"name": "lab"})).await.ok(201);
+        Self {
+            lacking: lacking(world, table).await,
+            stranger,
+            tester: world.caller(&tester),
+            viewer: world.caller(&viewer),
+            member: world.caller(&member),
+        }
+    }
+
+    /// Somebody who lacks all of these.
+    pub fn without(&self, permissions: &[Permission]) -> &Caller {
+        &self.lacking[permissions]
+    }
+}
+
+async fn lacking(world: &World, table: &[Row]) -> BTreeMap<Vec<Permission>, Caller> {
+    let mut wanted: Vec<&[Permission]> = table.iter().map(|row| row.any_of).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted.retain(|permissions| !permissions.is_empty());
+    let enrolments = wanted.into_iter().enumerate().map(|(number, permissions)| async move {
+        let role = role(world, &format!("lacking-{number}"), permissions).await;
+        let person = world.enrol(&format!("lacking-{number}"), &role, BOTH).await;
+        (permissions.to_vec(), world.caller(&person))
+    });
+    join_all(enrolments).await.into_iter().collect()
+}
+
+/// A role with every permission but platform:admin, these, and those that imply one of these; answers its id.
+async fn role(world: &World, name: &str, without: &[Permission]) -> String {
+    let gives = |permission: Permission| {
+        let given: PermissionSet = [permission].into_iter().collect();
+        without.iter().any(|missing| given.contains(*missing))
+    };
+    let permissions: Vec<&str> = Permission::iter()
+        .filter(|permission| *permission != Permission::PlatformAdmin && !gives(*permission))
+        .map(Permission::as_str)
+        .collect();
+    let body = json!({"name": name, "permissions": permissions});
+    text(&world.as_(User::Admin).post("/admin/roles", &body).await.ok(201)["id"])
+}
+
+/// Somebody with two sessions: the second one is what the first may end.
+pub struct Passerby {
+    pub caller: Caller,
+    pub other_session: String,
+}
+
+impl Passerby {
+    pub async fn arrive(world: &World, name: &str) -> Self {
+        let person: Person = world.enrol(name, "role-viewer", &["test"]).await;
+        log_in(&world.anonymous(), name, PASSWORD).await;
+        Self {
+            caller: world.caller(&person),
+            other_session: newest(world, "user_sessions", &person.id).await,
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Every operation and what it asks of its caller (access.md §10), as data.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use shepherd_domain::access::{Permission, ResourceAction};
+
+use super::fixtures::Ids;
+
+/// Operations that anybody may call, and why they have no row.
+pub const PUBLIC: &[(&str, &str)] = &[
+    ("GET /health/live", "probes have no session"),
+    ("GET /health/ready", "probes have no session"),
+    ("GET /openapi.json", "clients are made from it"),
+    ("POST /auth/login", "it is where a session comes from"),
+];
+
+/// The list above only shrinks: an operation without a session needs a better reason than a red test.
+const MOST_PUBLIC: usize = 4;
+const _: () = assert!(PUBLIC.len() <= MOST_PUBLIC, "an operation lost its session");
+
+/// What happens to somebody whose right ends before the environment of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// The object is not there.
+    Missing,
+    /// 403 with this code: there is no object yet that could be hidden.
+    Forbidden(&'static str),
+}
+
+/// Whose request gets past every check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passes {
+    /// A platform administrator's.
+    Admin,
+    /// That of the user whose object it is.
+    Owner,
+    /// That of somebody whose session may end with it.
+    Passerby,
+}
+
+/// One operation.
+pub struct Row {
+    pub method: Method,
+    /// Below the base path, as in the document.
+    pub path: &'static str,
+    pub query: &'static str,
+    /// Any of these permissions; none means any session.
+    pub any_of: &'static [Permission],
+    /// What is done to the System of the object, if it has one.
+    pub action: Option<ResourceAction>,
+    /// What the wrong environment looks like, if the object has one.
+    pub elsewhere: Option<Elsewhere>,
+    /// Whether others than the owner see nothing of it, whatever they are on Systems.
+    pub private: bool,
+    pub passes: Passes,
+    /// A body that is valid.
+    pub body: Option<fn(&Ids) -> Value>,
+}
+
+impl Row {
+    /// As in the document: `GET /systems`.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    pub fn is_read(&self) -> bool {
+        self.method == Method::GET
+    }
+
+    /// The parameters of the path, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    }
+
+    fn needs(self, any_of: &'static [Permission]) -> Self {
+        Self { any_of, ..self }
+    }
+
+    fn does(self, action: ResourceAction) -> Self {
+        Self {
+            action: Some(action),
+            ..self
+        }
+    }
+
+    fn placed(self, elsewhere: Elsewhere) -> Self {
+        Self {
+            elsewhere: Some(elsewhere),
+            ..self
+        }
+    }
+
+    fn private(self) -> Self {
+        Self { private: true, ..self }
+    }
+
+    fn passes(self, passes: Passes) -> Self {
+        Self { passes, ..self }
+    }
+
+    fn query(self, query: &'static str) -> Self {
+        Self { query, ..self }
+    }
+
+    fn body(self, body: fn(&Ids) -> Value) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+}
+
+fn row(method: Method, path: &'static str) -> Row {
+    Row {
+        method,
+        path,
+        query: "",
+        any_of: &[],
+        action: None,
+        elsewhere: None,
+        private: false,
+        passes: Passes::Admin,
+        body: None,
+    }
+}
+
+fn get(path: &'static str) -> Row {
+    row(Method::GET, path)
+}
+
+fn post(path: &'static str) -> Row {
+    row(Method::POST, path)
+}
+
+fn put(path: &'static str) -> Row {
+    row(Method::PUT, path)
+}
+
+fn patch(path: &'static str) -> Row {
+    row(Method::PATCH, path)
+}
+
+fn delete(path: &'static str) -> Row {
+    row(Method::DELETE, path)
+}
+
+/// All operations but the public ones.
+pub fn table() -> Vec<Row> {
+    [
+        own(),
+        systems(),
+        services(),
+        machines(),
+        approvals(),
+        infrastructure(),
+        catalogue(),
+        users(),
+        roles(),
+        audit(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What every session may do with what is its own.
+fn own() -> Vec<Row> {
+    use Permission::{RbacRead, UserManage};
+    vec![
+        get("/auth/me"),
+        get("/me/permissions"),
+        get("/auth/sessions"),
+        delete("/auth/sessions/{session_id}").private().passes(Passes::Passerby),
+        post("/auth/sessions/revoke-all").passes(Passes::Passerby),
+        post("/auth/change-password")
+            .passes(Passes::Passerby)
+            .body(|_| json!({"old_password": "not it", "new_password": "a fine new password"})),
+        post("/auth/logout").passes(Passes::Passerby),
+        get("/users/search").needs(&[UserManage, RbacRead]).query("q=al"),
+        get("/notifications"),
+        get("/notifications/unread-count"),
+        patch("/notifications/{notification_id}/read")
+            .private()
+            .passes(Passes::Owner),
+        post("/notifications/mark-all-read").passes(Passes::Owner),
+        get("/tasks"),
+        get("/tasks/{task_id}").private().placed(Elsewhere::Missing),
+        get("/events"),
+        get("/events/{event_id}").private().placed(Elsewhere::Missing),
+    ]
+}
+
+fn systems() -> Vec<Row> {
+    use Permission::{SystemDelete, SystemRead, SystemWrite};
+    use ResourceAction::{Delete, Members, Update, View};
+    vec![
+        get("/systems").needs(&[SystemRead]),
+        post("/systems")
+            .needs(&[SystemWrite])
+            .body(|_| json!({"name": "covered"})),
+        get("/systems/{system_id}").needs(&[SystemRead]).does(View),
+        patch("/systems/{system_id}")
+            .needs(&[SystemWrite])
+            .does(Update)
+            .body(|_| json!({"description": "covered"})),
+        delete("/systems/{system_id}").needs(&[SystemDelete]).does(Delete),
+        get("/systems/{system_id}/members").needs(&[SystemRead]).does(View),
+        post("/systems/{system_id}/members")
+            .needs(&[SystemRead])
+            .does(Members)
+            .body(|ids| json!({"user_id": ids["new_member"], "role": "viewer"})),
+        patch("/systems/{system_id}/members/{user_id}")
+            .needs(&[SystemRead])
+            .does(Members)
+            .body(|_| json!({"role": "member"})),
+        delete("/systems/{system_id}/members/{user_id}")
+            .needs(&[SystemRead])
+            .does(Members),
+    ]
+}
+
+fn services() -> Vec<Row> {
+    use Permission::{ServiceCreate, ServiceDelete, ServiceRead};
+    use ResourceAction::{Create, Delete, Update, View};
+    vec![
+        get("/systems/{system_id}/services").needs(&[ServiceRead]).does(View),
+        post("/systems/{system_id}/services")
+            .needs(&[ServiceCreate])
+            .does(Create)
+            .body(|_| json!({"name": "covered"})),
+        get("/systems/{system_id}/services/{service_id}")
+            .needs(&[ServiceRead])
+            .does(View),
+        patch("/systems/{system_id}/services/{service_id}")
+            .needs(&[ServiceCreate])
+            .does(Update)
+            .body(|_| json!({"description": "covered"})),
+        delete("/systems/{system_id}/services/{service_id}")
+            .needs(&[ServiceDelete])
+            .does(Delete),
+    ]
+}
+
+fn machines() -> Vec<Row> {
+    use Permission::{VmCreate, VmDelete, VmRead};
+    use ResourceAction::{Create, Delete, View};
+    let request: fn(&Ids) -> Value = |ids| {
+        json!({
+            "service_id": ids["service_id"], "template_id": ids["template_id"],
+            "instance_size_id": ids["instance_size_id"], "namespace": ids["namespace"], "reason": "to be covered",
+        })
+    };
+    let asks = |path| {
+        post(path)
+            .needs(&[VmCreate])
+            .does(Create)
+            .placed(Elsewhere::Forbidden("NAMESPACE_ENV_FORBIDDEN"))
+            .body(request)
+    };
+    vec![
+        get("/vms").needs(&[VmRead]),
+        asks("/vms"),
+        asks("/vms/request"),
+        get("/vms/{vm_id}")
+            .needs(&[VmRead])
+            .does(View)
+            .placed(Elsewhere::Missing),
+        delete("/vms/{vm_id}")
+            .needs(&[VmDelete])
+            .does(Delete)
+            .placed(Elsewhere::Missing),
+    ]
+}
+
+fn approvals() -> Vec<Row> {
+    use Permission::{ApprovalApprove, ApprovalView};
+    vec![
+        get("/approvals").needs(&[ApprovalView]),
+        get("/approvals/mine"),
+        get("/approvals/{ticket_id}").private().placed(Elsewhere::Missing),
+        post("/approvals/{ticket_id}/approve")
+            .needs(&[ApprovalApprove])
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({})),
+        post("/approvals/{ticket_id}/reject")
+            .needs(&[ApprovalApprove])
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({"reason": "to be covered"})),
+        post("/approvals/{ticket_id}/cancel")
+            .private()
+            .placed(Elsewhere::Missing)
+            .passes(Passes::Owner)
+            .body(|_| json!({})),
+    ]
+}
+
+fn infrastructure() -> Vec<Row> {
+    use Permission::{ClusterRead, ClusterWrite};
+    let forbidden = Elsewhere::Forbidden("FORBIDDEN");
+    vec![
+        get("/admin/clusters").needs(&[ClusterRead]),
+        post("/admin/clusters")
+            .needs(&[ClusterWrite])
+            .placed(forbidden)
+            .body(|ids| json!({"name": "covered", "kubeconfig": "bm90aGluZw==", "environment": ids["environment"]})),
+        get("/admin/clusters/{cluster_id}")
+            .needs(&[ClusterRead])
+            .placed(Elsewhere::Missing),
+        get("/admin/namespaces").needs(&[ClusterRead]),
+        post("/admin/namespaces")
+            .needs(&[ClusterWrite])
+            .placed(forbidden)
+            .body(|ids| json!({"name": "covered", "environment": ids["environment"]})),
+        get("/admin/namespaces/{namespace_id}")
+            .needs(&[ClusterRead])
+            .placed(Elsewhere::Missing),
+        put("/admin/namespaces/{namespace_id}")
+            .needs(&[ClusterWrite])
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({"description": "covered"})),
+        delete("/admin/namespaces/{namespace_id}")
+            .needs(&[ClusterWrite])
+            .placed(Elsewhere::Missing),
+    ]
+}
+
+fn catalogue() -> Vec<Row> {
+    use Permission::{InstanceSizeRead, InstanceSizeWrite, TemplateRead, TemplateWrite, VmCreate};
+    vec![
+        get("/templates").needs(&[VmCreate, TemplateRead]),
+        get("/admin/templates").needs(&[TemplateRead]),
+        post("/admin/templates").needs(&[TemplateWrite]).body(|_| {
+            let source = json!({"container_disk": {"image": "quay.io/containerdisks/debian:13"}});
+            json!({"name": "covered", "os_family": "debian", "spec": {"image_source": source}})
+        }),
+        get("/instance-sizes").needs(&[VmCreate, InstanceSizeRead]),
+        get("/admin/instance-sizes").needs(&[InstanceSizeRead]),
+        post("/admin/instance-sizes").needs(&[InstanceSizeWrite]).body(|_| {
+            json!({
+                "name": "covered", "cpu_cores": 4, "memory_mb": 8192,
+                "disk_gb": 40, "min_disk_gb": 10, "max_disk_gb": 500,
+            })
+        }),
+    ]
+}
+
+fn users() -> Vec<Row> {
+    use Permission::{RbacRead, SessionManage, UserManage};
+    vec![
+        get("/admin/users").needs(&[UserManage, RbacRead]),
+        post("/admin/users")
+            .needs(&[UserManage])
+            .body(|_| json!({"username": "covered", "password": "green bicycle bell 43"})),
+        get("/admin/users/{user_id}").needs(&[UserManage, RbacRead]),
+        patch("/admin/users/{user_id}")
+            .needs(&[UserManage])
+            .body(|_| json!({"display_name": "Covered"})),
+        get("/admin/users/{user_id}/sessions").needs(&[SessionManage]),
+        post("/admin/users/{user_id}/sessions/revoke-all").needs(&[SessionManage]),
+        delete("/admin/sessions/{session_id}").needs(&[SessionManage]),
+        delete("/admin/users/{user_id}").needs(&[UserManage]),
+    ]
+}
+
+fn roles() -> Vec<Row> {
+    use Permission::{RbacManage, RbacRead};
+    vec![
+        get("/admin/users/{user_id}/role-bindings").needs(&[RbacRead]),
+        post("/admin/users/{user_id}/role-bindings")
+            .needs(&[RbacManage])
+            .body(|_| json!({"role_id": "role-operator"})),
+        delete("/admin/users/{user_id}/role-bindings/{binding_id}").needs(&[RbacManage]),
+        get("/admin/role-bindings").needs(&[RbacRead]),
+        get("/admin/roles").needs(&[RbacRead]),
+        post("/admin/roles")
+            .needs(&[RbacManage])
+            .body(|_| json!({"name": "covered", "permissions": ["system:read"]})),
+        get("/admin/roles/{role_id}").needs(&[RbacRead]),
+        patch("/admin/roles/{role_id}")
+            .needs(&[RbacManage])
+            .body(|_| json!({"description": "covered"})),
+        put("/admin/roles/{role_id}/permissions")
+            .needs(&[RbacManage])
+            .body(|_| json!({"permissions": ["system:read", "vm:read"]})),
+        delete("/admin/roles/{role_id}").needs(&[RbacManage]),
+        get("/admin/permissions").needs(&[RbacRead]),
+    ]
+}
+
+fn audit() -> Vec<Row> {
+    use Permission::{AuditExport, AuditManage, AuditRead};
+    vec![
+        get("/audit-logs").needs(&[AuditRead]),
+        get("/admin/audit-logs/export")
+            .needs(&[AuditExport])
+            .query("start_time=2026-01-01T00:00:00Z&end_time=2026-02-01T00:00:00Z"),
+        get("/admin/audit-logs/webhooks").needs(&[AuditManage]),
+        post("/admin/audit-logs/webhooks")
+            .needs(&[AuditManage])
+            .body(|_| json!({"name": "covered", "url": "https://127.0.0.1:9/audit", "enabled": false})),
+        patch("/admin/audit-logs/webhooks/{webhook_id}")
+            .needs(&[AuditManage])
+            .body(|_| json!({"enabled": false})),
+        post("/admin/audit-logs/webhooks/{webhook_id}/test").needs(&[AuditManage]),
+        delete("/admin/audit-logs/webhooks/{webhook_id}").needs(&[AuditManage]),
+        get("/admin/audit-logs/legal-holds").needs(&[AuditManage]),
+        post("/admin/audit-logs/legal-holds")
+            .needs(&[AuditManage])
+            .body(|_| json!({"name": "covered", "filter": {"action": "vm.create"}})),
+        post("/admin/audit-logs/legal-holds/{hold_id}/release")
+            .needs(&[AuditManage])
+            .body(|_| json!({"reason": "covered"})),
+    ]
+}

@@ -1,0 +1,125 @@
+//! A signed message to a webhook (requests.md §10).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use shepherd_domain::audit_webhook::{HeaderPart, WebhookMethod, header_parts};
+use shepherd_ports::audit_webhooks::{AuditWebhookRecord, SealedWebhook};
+use shepherd_ports::crypto::SealedPlace;
+use shepherd_ports::outbound::{OutboundError, OutboundMethod, OutboundRequest};
+use zeroize::Zeroizing;
+
+use super::fields::{headers_place, secret_place};
+use crate::Platform;
+
+/// From the look-up of the receiver's name to the end of its answer.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Why a message was not delivered. Its text is fixed: nothing of what the other side said, and no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Undelivered {
+    #[error("the secrets of the webhook cannot be opened")]
+    Sealed,
+    #[error("a variable that a header names is not set or not allowed any more")]
+    Variable,
+    #[error("the receiver answered with status {0}")]
+    Refused(u16),
+    #[error("the address of the receiver is not allowed")]
+    Blocked { host: String },
+    #[error("the URL is not allowed")]
+    Url,
+    #[error("the receiver did not answer in time")]
+    Timeout,
+    #[error("{0}")]
+    Failed(&'static str),
+}
+
+impl From<OutboundError> for Undelivered {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Blocked { host } => Self::Blocked { host },
+            OutboundError::InvalidUrl(_) => Self::Url,
+            OutboundError::Timeout => Self::Timeout,
+            OutboundError::Failed(text) => Self::Failed(text),
+        }
+    }
+}
+
+/// Signs a body and sends it; anything but 2xx is no delivery.
+pub(super) async fn send(
+    platform: &Platform,
+    webhook: &AuditWebhookRecord,
+    sealed: &SealedWebhook,
+    body: Vec<u8>,
+) -> Result<(), Undelivered> {
+    let request = signed(platform, webhook, sealed, body)?;
+    let answer = platform.outbound.send(request).await?;
+    if answer.is_success() {
+        Ok(())
+    } else {
+        Err(Undelivered::Refused(answer.status))
+    }
+}
+
+fn signed(
+    platform: &Platform,
+    webhook: &AuditWebhookRecord,
+    sealed: &SealedWebhook,
+    body: Vec<u8>,
+) -> Result<OutboundRequest, Undelivered> {
+    let open = |place: SealedPlace, sealed: &[u8]| {
+        platform.cipher.open(&place, sealed).map_err(|error| {
+            tracing::error!(webhook = %webhook.name, error = &error as &dyn std::error::Error, "a secret cannot be opened");
+            Undelivered::Sealed
+        })
+    };
+    let secret = open(secret_place(webhook.id), &sealed.secret)?;
+    let mut headers = match &sealed.headers {
+        Some(sealed) => resolved(platform, &open(headers_place(webhook.id), sealed)?)?,
+        None => Vec::new(),
+    };
+    let timestamp = platform.now().timestamp().to_string();
+    let message = [timestamp.as_bytes(), b".".as_slice(), body.as_slice()].concat();
+    let signature = format!("sha256={}", platform.digests.hmac_hex(&secret, &message));
+    headers.extend([
+        header("content-type", "application/json"),
+        header("x-shepherd-timestamp", &timestamp),
+        header("x-signature-256", &signature),
+    ]);
+    Ok(OutboundRequest {
+        method: match webhook.method {
+            WebhookMethod::Post => OutboundMethod::Post,
+            WebhookMethod::Put => OutboundMethod::Put,
+        },
+        url: webhook.url.clone(),
+        headers,
+        body,
+        timeout: TIMEOUT,
+    })
+}
+
+fn header(name: &str, value: &str) -> (String, Zeroizing<String>) {
+    (name.to_owned(), Zeroizing::new(value.to_owned()))
+}
+
+/// The opened headers, their variables replaced by what the server's environment holds now.
+fn resolved(platform: &Platform, opened: &[u8]) -> Result<Vec<(String, Zeroizing<String>)>, Undelivered> {
+    let values: BTreeMap<String, String> = serde_json::from_slice(opened).map_err(|_| Undelivered::Sealed)?;
+    let mut headers = Vec::new();
+    for (name, value) in values {
+        let value = Zeroizing::new(value);
+        let mut whole = Zeroizing::new(String::new());
+        for part in header_parts(&value).map_err(|_| Undelivered::Sealed)? {
+            whole.push_str(match part {
+                HeaderPart::Text(text) => text,
+                HeaderPart::Variable(variable) => platform
+                    .settings
+                    .header_variables
+                    .value(variable)
+                    .ok_or(Undelivered::Variable)?,
+            });
+        }
+        headers.push((name, whole));
+    }
+    Ok(headers)
+}

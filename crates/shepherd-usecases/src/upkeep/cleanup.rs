@@ -1,0 +1,75 @@
+//! What has had its time goes, in batches of a transaction each, so that nothing is locked for long.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shepherd_ports::upkeep::Transient;
+
+use super::{DAY, PeriodicJob};
+use crate::{Platform, UseCaseError};
+
+/// Rows of one transaction.
+const BATCH: u32 = 5_000;
+/// How long a session is shown after its end (operations.md §9).
+const ENDED_SESSIONS: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Removes old notifications, once per day: the run of a worker that starts and the one of the night are the same.
+pub(super) async fn notifications(platform: &Platform) -> Result<u64, UseCaseError> {
+    let now = platform.now();
+    let last = platform
+        .read
+        .last_success(PeriodicJob::NotificationCleanup.as_str())
+        .await?;
+    if last.is_some_and(|last| last.date_naive() == now.date_naive()) {
+        return Ok(0);
+    }
+    let kept = DAY * platform.settings.upkeep.notification_days;
+    remove(platform, Transient::Notifications, ago(now, kept)).await
+}
+
+/// Removes ended sessions, attempts to log in and wrong names that no longer count, expired answers, and the signs of
+/// life of processes that are long gone.
+pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
+    let now = platform.now();
+    let settings = &platform.settings;
+    let mut removed = 0;
+    for (what, kept) in [
+        (Transient::Sessions, ENDED_SESSIONS),
+        // A wait may be longer than the window in which its reasons count.
+        (Transient::LoginAttempts, settings.login.window.saturating_add(DAY)),
+        (Transient::ConfirmationFailures, settings.confirmation.window),
+        // They carry the time of their own end.
+        (Transient::IdempotencyKeys, Duration::ZERO),
+        (Transient::Heartbeats, DAY),
+    ] {
+        removed += remove(platform, what, ago(now, kept)).await?;
+    }
+    Ok(removed)
+}
+
+/// Removes jobs that were given up long ago; their tickets tell what became of them.
+pub(super) async fn dead_letters(platform: &Platform) -> Result<u64, UseCaseError> {
+    let kept = platform.settings.upkeep.dead_letters;
+    remove(platform, Transient::DeadLetters, ago(platform.now(), kept)).await
+}
+
+/// `None` when nothing can be that old.
+fn ago(now: DateTime<Utc>, kept: Duration) -> Option<DateTime<Utc>> {
+    let kept = TimeDelta::from_std(kept).ok()?;
+    now.checked_sub_signed(kept)
+        .filter(|before| *before > DateTime::UNIX_EPOCH)
+}
+
+async fn remove(platform: &Platform, what: Transient, before: Option<DateTime<Utc>>) -> Result<u64, UseCaseError> {
+    let Some(before) = before else { return Ok(0) };
+    let mut removed = 0;
+    loop {
+        let mut uow = platform.begin().await?;
+        let batch = uow.upkeep().remove(what, before, BATCH).await?;
+        uow.commit().await?;
+        removed += batch;
+        if batch < u64::from(BATCH) {
+            return Ok(removed);
+        }
+    }
+}
