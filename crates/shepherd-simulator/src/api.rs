@@ -4,6 +4,7 @@
 //! - [`route`]: paths; [`options`]: query strings and bodies of options
 //! - [`discovery`], [`read`], [`watch`]: asking
 //! - [`write`], [`alter`], [`delete`], [`power`]: changing
+//! - [`stream`] has the consoles
 //! - [`reply`]: answers as HTTP
 
 pub(crate) mod alter;
@@ -14,17 +15,19 @@ pub(crate) mod power;
 pub(crate) mod read;
 pub(crate) mod reply;
 pub(crate) mod route;
+pub(crate) mod stream;
 pub(crate) mod watch;
 pub(crate) mod write;
 
 use std::sync::Arc;
 
 use actix_web::http::{Method, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, web};
 use serde_json::Value;
 
+use crate::access::{Attempt, User};
 use crate::cluster::Cluster;
-use crate::credentials::{Credentials, User};
+use crate::credentials::Credentials;
 use crate::faults::{Faults, Verdict, control};
 use crate::host;
 use crate::inspect::RecordedRequest;
@@ -32,6 +35,7 @@ use crate::status::ApiError;
 use options::Params;
 use reply::Reply;
 use route::{Route, Target};
+use stream::Upgrade;
 
 /// What every request handler needs.
 #[derive(Debug)]
@@ -57,12 +61,25 @@ pub(crate) struct Call {
     pub accept: String,
     /// Field manager of a write that names none: the client's name from `User-Agent`.
     pub agent: String,
-    /// The body.
+    /// The body; empty for an upgrade.
     pub body: web::Bytes,
+    /// The handshake of a client that wants a WebSocket.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// Answers one request.
-pub(crate) async fn handle(request: HttpRequest, body: web::Bytes, state: web::Data<ApiState>) -> HttpResponse {
+pub(crate) async fn handle(request: HttpRequest, payload: web::Payload, state: web::Data<ApiState>) -> HttpResponse {
+    let mut payload = payload.into_inner();
+    let upgrade = Upgrade::of(&request);
+    // What follows a handshake belongs to the stream; waiting for its end would be waiting for ever.
+    let body = if upgrade.is_some() {
+        web::Bytes::new()
+    } else {
+        match web::Bytes::from_request(&request, &mut payload).await {
+            Ok(body) => body,
+            Err(error) => return error.error_response(),
+        }
+    };
     let text = |name: header::HeaderName| {
         request
             .headers()
@@ -73,7 +90,7 @@ pub(crate) async fn handle(request: HttpRequest, body: web::Bytes, state: web::D
     };
     let path = request.path().to_owned();
     let user_agent = text(header::USER_AGENT);
-    let call = Call {
+    let mut call = Call {
         method: request.method().clone(),
         params: Params::parse(request.query_string()),
         content_type: text(header::CONTENT_TYPE)
@@ -85,6 +102,7 @@ pub(crate) async fn handle(request: HttpRequest, body: web::Bytes, state: web::D
         accept: text(header::ACCEPT),
         agent: user_agent.split(['/', ' ']).next().unwrap_or_default().to_owned(),
         body,
+        upgrade,
     };
     let is_control = path == route::CONTROL_PATH;
     let verdict = if is_control {
@@ -92,12 +110,17 @@ pub(crate) async fn handle(request: HttpRequest, body: web::Bytes, state: web::D
     } else {
         state.faults.judge(call.method.as_str(), &path).await
     };
+    if let Verdict::Stream(fault) = verdict
+        && let Some(upgrade) = &mut call.upgrade
+    {
+        upgrade.fault = Some(fault);
+    }
     let breaks_off = matches!(verdict, Verdict::Truncate);
     let mut mutation = None;
     let reply = match verdict {
         Verdict::Drop => Reply::Drop,
         Verdict::Refuse(error) => Reply::Error(error),
-        Verdict::Pass | Verdict::Truncate => {
+        Verdict::Pass | Verdict::Truncate | Verdict::Stream(_) => {
             let token = text(header::AUTHORIZATION);
             answer(&state, &call, &path, &token, &mut mutation).unwrap_or_else(Reply::Error)
         }
@@ -114,7 +137,7 @@ pub(crate) async fn handle(request: HttpRequest, body: web::Bytes, state: web::D
         };
         state.cluster.record(recorded, mutation);
     }
-    reply.into_response()
+    reply.into_response(payload)
 }
 
 fn answer(
@@ -137,7 +160,7 @@ fn answer(
         Route::Group(group) => discovery::group(&cluster.registry, &group).map(Reply::ok),
         Route::Resources { group, version } => discovery::resources(&cluster.registry, &group, &version).map(Reply::ok),
         Route::Control => {
-            if user == User::Restricted {
+            if user != User::Admin {
                 return Err(ApiError::new(
                     403,
                     "Forbidden",
@@ -152,7 +175,7 @@ fn answer(
             if !matches!(verb, Verb::Get | Verb::List | Verb::Watch) && !dry_run {
                 *mutation = Some((verb.name().to_owned(), target.def.plural.to_owned()));
             }
-            authorize(state, user, verb.name(), &target, target.def.plural)?;
+            authorize(state, &user, verb.name(), &target, "")?;
             dispatch(state, call, verb, &target)
         }
         Route::Power(action) => {
@@ -162,9 +185,15 @@ fn answer(
             if !options::is_dry_run(call)? {
                 *mutation = Some((action.verb.name().to_owned(), action.target.def.plural.to_owned()));
             }
-            let resource = format!("{}/{}", action.target.def.plural, action.verb.name());
-            authorize(state, user, "update", &action.target, &resource)?;
+            authorize(state, &user, "update", &action.target, action.verb.name())?;
             power::run(cluster, call, &action)
+        }
+        Route::Console(console) => {
+            if call.method != Method::GET {
+                return Err(ApiError::method_not_allowed());
+            }
+            authorize(state, &user, "get", &console.target, console.kind.name())?;
+            stream::open(cluster, call, console)
         }
     }
 }
@@ -214,20 +243,28 @@ fn verb_of(call: &Call, target: &Target) -> Result<Verb, ApiError> {
     }
 }
 
-fn authorize(state: &ApiState, user: User, verb: &str, target: &Target, resource: &str) -> Result<(), ApiError> {
-    let plain = resource.split('/').next().unwrap_or(resource);
-    let refused = state.faults.is_refused(verb, resource) || state.faults.is_refused(verb, plain);
-    if user == User::Admin && !refused {
+/// Asks the user's grants and the refusals switched on; `action` is a subresource other than `status`.
+fn authorize(state: &ApiState, user: &User, verb: &str, target: &Target, action: &str) -> Result<(), ApiError> {
+    let subresource = if target.status { "status" } else { action };
+    // As in the real one, the group of a machine's actions is not the machine's own.
+    let group = if action.is_empty() {
+        target.def.group
+    } else {
+        route::POWER_GROUP
+    };
+    let attempt = Attempt {
+        user: user.name(),
+        verb,
+        group,
+        resource: target.def.plural,
+        subresource,
+        namespace: target.namespace(),
+    };
+    if user.may(&attempt) && !state.faults.is_refused(&attempt) {
         return Ok(());
     }
     let name = target.name.as_deref().unwrap_or_default();
-    Err(ApiError::forbidden(
-        user.name(),
-        verb,
-        target.def,
-        target.namespace.as_deref(),
-        name,
-    ))
+    Err(ApiError::forbidden(&attempt, name))
 }
 
 fn dispatch(state: &ApiState, call: &Call, verb: Verb, target: &Target) -> Result<Reply, ApiError> {

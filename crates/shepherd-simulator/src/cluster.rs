@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ClusterSeed;
 use crate::inspect::RecordedRequest;
 use crate::resources::Registry;
+use crate::schema::Schemas;
 use crate::store::Store;
 
 /// How many requests are remembered.
@@ -33,25 +34,32 @@ pub(crate) struct Cluster {
     pub registry: Registry,
     /// What the cluster was made from.
     pub seed: ClusterSeed,
+    /// The schemas of custom resources, as far as they were given.
+    pub schemas: Schemas,
     /// Cancelled when the simulator stops.
     pub shutdown: CancellationToken,
     store: Mutex<Store>,
     revision: watch::Sender<u64>,
     watch_drops: watch::Sender<u64>,
+    stream_drops: watch::Sender<u64>,
+    stream_stall: watch::Sender<bool>,
     log: Mutex<RequestLog>,
     bookmark_interval_ms: AtomicU64,
 }
 
 impl Cluster {
     /// A cluster over an already filled store.
-    pub fn new(seed: ClusterSeed, store: Store) -> Self {
+    pub fn new(seed: ClusterSeed, schemas: Schemas, store: Store) -> Self {
         Self {
             registry: Registry::of(&seed),
             seed,
+            schemas,
             shutdown: CancellationToken::new(),
             revision: watch::Sender::new(store.revision()),
             store: Mutex::new(store),
             watch_drops: watch::Sender::new(0),
+            stream_drops: watch::Sender::new(0),
+            stream_stall: watch::Sender::new(false),
             log: Mutex::default(),
             bookmark_interval_ms: AtomicU64::new(10_000),
         }
@@ -95,6 +103,31 @@ impl Cluster {
     /// Cuts the connection of every open watch.
     pub fn drop_watches(&self) {
         self.watch_drops.send_modify(|count| *count += 1);
+    }
+
+    /// A receiver that changes when all console streams are to be dropped.
+    pub fn stream_drops(&self) -> watch::Receiver<u64> {
+        self.stream_drops.subscribe()
+    }
+
+    /// Cuts the connection of every open console stream.
+    pub fn drop_streams(&self) {
+        self.stream_drops.send_modify(|count| *count += 1);
+    }
+
+    /// A receiver that says whether console streams stand still.
+    pub fn stream_stall(&self) -> watch::Receiver<bool> {
+        self.stream_stall.subscribe()
+    }
+
+    /// Stops all console streams, or lets them flow again.
+    pub fn stall_streams(&self, stalled: bool) {
+        self.stream_stall.send_replace(stalled);
+    }
+
+    /// Whether console streams stand still.
+    pub fn streams_stalled(&self) -> bool {
+        *self.stream_stall.borrow()
     }
 
     /// Time between two bookmarks of a watch.

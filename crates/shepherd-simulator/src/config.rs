@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// Everything [`Simulator::start`](crate::Simulator::start) needs.
 #[derive(Debug, Clone)]
 pub struct SimulatorConfig {
@@ -19,6 +21,9 @@ pub struct SimulatorConfig {
     /// Where objects, certificates and tokens are kept between runs; `None` keeps them in memory only.
     /// A file that exists wins over the seed's objects, which then only decides the served API groups.
     pub state_file: Option<PathBuf>,
+    /// CustomResourceDefinitions whose schemas prune, default and validate the kinds they define; see
+    /// [`read_definitions`](crate::read_definitions). Kinds without one keep the built-in rules.
+    pub crds: Vec<Value>,
 }
 
 impl Default for SimulatorConfig {
@@ -29,6 +34,7 @@ impl Default for SimulatorConfig {
             seed: ClusterSeed::default(),
             timing: Timing::default(),
             state_file: None,
+            crds: Vec::new(),
         }
     }
 }
@@ -58,6 +64,9 @@ pub struct ClusterSeed {
     pub clone: bool,
     /// Namespaces besides `default`, `kube-system` and `kubevirt`.
     pub namespaces: Vec<String>,
+    /// More objects, as manifests of kinds the simulator serves, for example instance types. They are stored
+    /// as they are; their namespaces have to be named above.
+    pub objects: Vec<Value>,
 }
 
 impl Default for ClusterSeed {
@@ -81,6 +90,7 @@ impl Default for ClusterSeed {
             snapshot: true,
             clone: true,
             namespaces: Vec::new(),
+            objects: Vec::new(),
         }
     }
 }
@@ -127,9 +137,10 @@ pub struct StorageClassSeed {
 /// How long each phase of a virtual machine's life lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// From a data volume's creation to `Succeeded`.
+    /// From a data volume's creation to `Succeeded`; also how long a snapshot and a restore take.
     pub provision: Duration,
-    /// From an instance's creation to `Running`; each phase in between takes a third.
+    /// From an instance's creation to `Running`; each phase in between takes a third. A live migration takes as
+    /// long.
     pub start: Duration,
     /// From a stop request until the instance is gone.
     pub stop: Duration,

@@ -4,27 +4,37 @@
 //! object by at most one phase, so that watches see every phase. Nothing here knows HTTP.
 //!
 //! - [`machine`], [`intent`]: virtual machines; [`instance`], [`capacity`]: instances and where they fit
-//! - [`volume`]: data volumes; [`migration`]: moving an instance; [`garbage`]: owners and namespaces
+//! - [`instancetype`]: what an instance type adds to a machine; [`migration`]: moving an instance
+//! - [`volume`]: data volumes; [`snapshot`], [`restore`], [`cloning`]: saving, bringing back and copying machines
+//! - [`garbage`]: owners and namespaces
 //! - [`conditions`], [`timers`]: what all of them use
 
 pub(crate) mod capacity;
+pub(crate) mod cloning;
 pub(crate) mod conditions;
 pub(crate) mod garbage;
 pub(crate) mod instance;
+pub(crate) mod instancetype;
 pub(crate) mod intent;
 pub(crate) mod machine;
 pub(crate) mod migration;
+pub(crate) mod restore;
+pub(crate) mod snapshot;
 pub(crate) mod timers;
 pub(crate) mod volume;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::cluster::Cluster;
 use crate::config::Timing;
-use crate::host;
-use crate::resources::{DATA_VOLUMES, INSTANCES, MIGRATIONS, Registry, VIRTUAL_MACHINES};
+use crate::resources::{
+    CLONES, DATA_VOLUMES, INSTANCES, MIGRATIONS, RESTORES, Registry, ResourceDef, SNAPSHOTS, VIRTUAL_MACHINES,
+};
 use crate::store::Store;
+use crate::{host, object};
 use timers::Timers;
 
 /// What a controller works with during one look.
@@ -37,6 +47,23 @@ pub(crate) struct Context<'a> {
     pub timing: Timing,
     /// Whether data volumes are served.
     pub has_volumes: bool,
+}
+
+impl Context<'_> {
+    /// Removes a finalizer from an object that is being deleted, and the object when it was the last one.
+    pub fn let_go(&mut self, def: &ResourceDef, object: &Value, finalizer: &str) {
+        let mut freed = object.clone();
+        object::remove_finalizer(&mut freed, finalizer);
+        let freed = self.store.put(def, freed);
+        if object::finalizers(&freed).is_empty() {
+            self.store.remove(def, object::namespace(object), object::name(object));
+        }
+    }
+
+    /// Whether the controllers must leave a virtual machine and everything about it alone.
+    pub fn is_frozen(&self, namespace: &str, name: &str) -> bool {
+        self.store.frozen().contains(&(namespace.to_owned(), name.to_owned()))
+    }
 }
 
 /// All controllers of one cluster.
@@ -68,6 +95,15 @@ impl Controllers {
         };
         for volume in context.store.list(&DATA_VOLUMES, "") {
             volume::advance(&mut context, &volume);
+        }
+        for snapshot in context.store.list(&SNAPSHOTS, "") {
+            snapshot::advance(&mut context, &snapshot);
+        }
+        for restore in context.store.list(&RESTORES, "") {
+            restore::advance(&mut context, &restore);
+        }
+        for clone in context.store.list(&CLONES, "") {
+            cloning::advance(&mut context, &clone);
         }
         for migration in context.store.list(&MIGRATIONS, "") {
             migration::advance(&mut context, &migration);

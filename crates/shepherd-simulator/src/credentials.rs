@@ -14,27 +14,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Accounts, User};
 use crate::host;
 use crate::server::SimulatorError;
-
-/// Who sent a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum User {
-    /// May do everything.
-    Admin,
-    /// Is known, but may only use discovery and health checks, like any authenticated user.
-    Restricted,
-}
-
-impl User {
-    /// The name in refusals.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Admin => "simulator-admin",
-            Self::Restricted => "simulator-restricted",
-        }
-    }
-}
 
 /// Certificates and tokens. They are kept with the state, so that a kubeconfig survives a restart.
 #[derive(Clone, Serialize, Deserialize)]
@@ -44,6 +26,9 @@ pub(crate) struct Credentials {
     key_pem: String,
     admin_token: String,
     restricted_token: String,
+    /// Users made while the cluster runs; they end with it.
+    #[serde(skip)]
+    accounts: Accounts,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -76,6 +61,7 @@ impl Credentials {
             key_pem: key.serialize_pem(),
             admin_token: host::new_token(),
             restricted_token: host::new_token(),
+            accounts: Accounts::default(),
         })
     }
 
@@ -88,8 +74,13 @@ impl Credentials {
         match token.trim() {
             token if token == self.admin_token => Some(User::Admin),
             token if token == self.restricted_token => Some(User::Restricted),
-            _ => None,
+            token => self.accounts.find(token).map(User::Limited),
         }
+    }
+
+    /// The users made while the cluster runs.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// TLS for the server.
@@ -107,15 +98,22 @@ impl Credentials {
         Ok(config)
     }
 
+    /// The token of the administrator.
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
+    /// The token of the user who may do nothing.
+    pub fn restricted_token(&self) -> &str {
+        &self.restricted_token
+    }
+
     /// A kubeconfig with everything inline and one context, which is the current one.
-    pub fn kubeconfig(&self, name: &str, address: SocketAddr, user: User) -> String {
-        let token = match user {
-            User::Admin => &self.admin_token,
-            User::Restricted => &self.restricted_token,
-        };
+    pub fn kubeconfig(&self, name: &str, address: SocketAddr, user: &str, token: &str) -> String {
         // JSON strings are YAML strings, whatever the cluster is called.
         let cluster = serde_json::Value::from(name);
-        let (user, context) = (user.name(), serde_json::Value::from(format!("{name}-{}", user.name())));
+        let context = serde_json::Value::from(format!("{name}-{user}"));
+        let user = serde_json::Value::from(user);
         let ca = STANDARD.encode(&self.ca_pem);
         let url = url_of(address);
         format!(
@@ -166,7 +164,8 @@ mod tests {
     #[test]
     fn the_kubeconfig_is_indented_as_yaml_wants() {
         let credentials = Credentials::generate("demo").unwrap();
-        let text = credentials.kubeconfig("demo", SocketAddr::from(([127, 0, 0, 1], 6443)), User::Admin);
+        let address = SocketAddr::from(([127, 0, 0, 1], 6443));
+        let text = credentials.kubeconfig("demo", address, "simulator-admin", credentials.admin_token());
         assert!(text.contains("\n- name: \"demo\"\n  cluster:\n    server: https://127.0.0.1:6443\n    certificate"));
         assert!(text.contains("\ncurrent-context: \"demo-simulator-admin\"\n"));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Attempt, Refusal};
 use crate::cluster::{Cluster, lock};
 use crate::resources::{INSTANCES, VIRTUAL_MACHINES};
 use crate::status::ApiError;
@@ -39,6 +40,18 @@ pub enum FaultEffect {
     Delay {
         /// Milliseconds to wait.
         milliseconds: u64,
+    },
+    /// Open the console stream, and let nothing more through after some bytes. Other requests go on as usual.
+    StallStream {
+        /// Bytes sent to the client before, WebSocket frames counted as they are on the wire.
+        #[serde(default)]
+        after_bytes: u64,
+    },
+    /// Open the console stream, and cut its connection after some bytes. Other requests go on as usual.
+    DropStream {
+        /// Bytes sent to the client before, WebSocket frames counted as they are on the wire.
+        #[serde(default)]
+        after_bytes: u64,
     },
 }
 
@@ -119,7 +132,7 @@ struct Switches {
     latency: Duration,
     rules: BTreeMap<FaultId, FaultRule>,
     last_id: u64,
-    refused: BTreeSet<(String, String)>,
+    refused: BTreeSet<Refusal>,
     quota: BTreeSet<String>,
 }
 
@@ -130,10 +143,21 @@ pub struct Faults {
     switches: Arc<Mutex<Switches>>,
 }
 
+/// What happens to a console stream on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamFault {
+    /// Bytes the client still gets.
+    pub after_bytes: u64,
+    /// Whether the connection is cut then, instead of standing still.
+    pub cuts: bool,
+}
+
 /// What the switches say about a request.
 pub(crate) enum Verdict {
     /// Go on.
     Pass,
+    /// Go on; a console stream that is opened breaks later.
+    Stream(StreamFault),
     /// Go on, but break the answer off.
     Truncate,
     /// Answer with this.
@@ -169,19 +193,26 @@ impl Faults {
         lock(&self.switches).rules.remove(&id);
     }
 
-    /// Answers 403 to a Kubernetes verb (`list`, `patch`, `update` for power actions) on a plural resource
-    /// name; `*` stands for all. Actions can be named one by one: `virtualmachines/start`.
+    /// Answers 403 to a Kubernetes verb (`list`, `patch`, `update` for power actions, `get` for consoles) on a
+    /// plural resource name, for everybody and everywhere; `*` stands for all. Subresources can be named one
+    /// by one: `virtualmachines/start`, `virtualmachineinstances/vnc`.
     pub fn refuse(&self, verb: &str, resource: &str) {
-        lock(&self.switches)
-            .refused
-            .insert((verb.to_owned(), resource.to_owned()));
+        self.refuse_some(Refusal::new(verb, resource));
     }
 
     /// Takes a [`Faults::refuse`] back.
     pub fn allow(&self, verb: &str, resource: &str) {
-        lock(&self.switches)
-            .refused
-            .remove(&(verb.to_owned(), resource.to_owned()));
+        self.allow_some(&Refusal::new(verb, resource));
+    }
+
+    /// Answers 403 to what a refusal names, which may be only one user's requests, or only one namespace's.
+    pub fn refuse_some(&self, refusal: Refusal) {
+        lock(&self.switches).refused.insert(refusal);
+    }
+
+    /// Takes a [`Faults::refuse_some`] back.
+    pub fn allow_some(&self, refusal: &Refusal) {
+        lock(&self.switches).refused.remove(refusal);
     }
 
     /// Answers 403 "exceeded quota" to every creation in a namespace.
@@ -192,6 +223,16 @@ impl Faults {
     /// Cuts the connection of every open watch, once.
     pub fn drop_watches(&self) {
         self.cluster.drop_watches();
+    }
+
+    /// Cuts the connection of every open console stream, once.
+    pub fn drop_streams(&self) {
+        self.cluster.drop_streams();
+    }
+
+    /// Lets nothing through on any console stream, open or new, until switched off again.
+    pub fn stall_streams(&self, stalled: bool) {
+        self.cluster.stall_streams(stalled);
     }
 
     /// Makes every `resourceVersion` and continue token handed out so far too old; open watches end with 410.
@@ -227,16 +268,13 @@ impl Faults {
             ..Switches::default()
         };
         drop(switches);
+        self.cluster.stall_streams(false);
         self.cluster.write(|store| store.freeze_only(BTreeSet::new()));
         self.cluster.nudge();
     }
 
-    pub(crate) fn is_refused(&self, verb: &str, resource: &str) -> bool {
-        let fits = |pattern: &str, value: &str| pattern == "*" || pattern == value;
-        lock(&self.switches)
-            .refused
-            .iter()
-            .any(|(v, r)| fits(v, verb) && fits(r, resource))
+    pub(crate) fn is_refused(&self, attempt: &Attempt<'_>) -> bool {
+        lock(&self.switches).refused.iter().any(|refusal| refusal.hits(attempt))
     }
 
     pub(crate) fn is_quota_exceeded(&self, namespace: &str) -> bool {
@@ -271,6 +309,14 @@ impl Faults {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 Verdict::Pass
             }
+            Some(FaultEffect::StallStream { after_bytes }) => Verdict::Stream(StreamFault {
+                after_bytes,
+                cuts: false,
+            }),
+            Some(FaultEffect::DropStream { after_bytes }) => Verdict::Stream(StreamFault {
+                after_bytes,
+                cuts: true,
+            }),
         }
     }
 
@@ -295,10 +341,12 @@ impl Faults {
 mod tests {
     use super::*;
     use crate::config::ClusterSeed;
+    use crate::schema::Schemas;
     use crate::store::Store;
 
     fn faults() -> Faults {
-        Faults::new(Arc::new(Cluster::new(ClusterSeed::default(), Store::default())))
+        let cluster = Cluster::new(ClusterSeed::default(), Schemas::default(), Store::default());
+        Faults::new(Arc::new(cluster))
     }
 
     #[tokio::test]
@@ -322,15 +370,23 @@ mod tests {
     }
 
     #[test]
-    fn refusals_match_verb_and_resource() {
+    fn refusals_are_switched_on_and_off() {
         let faults = faults();
-        faults.refuse("list", "*");
+        let attempt = Attempt {
+            user: "somebody",
+            verb: "update",
+            group: "subresources.kubevirt.io",
+            resource: "virtualmachines",
+            subresource: "start",
+            namespace: "shop",
+        };
         faults.refuse("update", "virtualmachines/start");
-        assert!(faults.is_refused("list", "secrets"));
-        assert!(!faults.is_refused("get", "secrets"));
-        assert!(faults.is_refused("update", "virtualmachines/start"));
-        assert!(!faults.is_refused("update", "virtualmachines/stop"));
+        assert!(faults.is_refused(&attempt));
+        faults.allow("update", "virtualmachines/start");
+        assert!(!faults.is_refused(&attempt));
+        faults.refuse("*", "virtualmachines");
+        assert!(faults.is_refused(&attempt));
         faults.clear();
-        assert!(!faults.is_refused("list", "secrets"));
+        assert!(!faults.is_refused(&attempt));
     }
 }

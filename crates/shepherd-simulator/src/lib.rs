@@ -27,7 +27,13 @@
 //! - **Server-side apply**: `managedFields` per manager, conflicts with causes, force, removal of fields no
 //!   longer sent. As in KubeVirt's schema the lists of a virtual machine are atomic.
 //! - **KubeVirt**: `start`, `stop`, `restart`, `pause`, `unpause`; data volumes and claims; scheduling by
-//!   processors, memory, huge pages and devices; live migration; owner references and namespaces.
+//!   processors, memory, huge pages and devices; instance types; live migration and its cancellation; snapshots,
+//!   restores and clones; owner references and namespaces.
+//! - **Consoles**: `vnc` is an RFB 3.8 server whose picture shows what was typed and pointed at, `console` a line
+//!   with a few commands; both over WebSockets, with back-pressure.
+//! - **Schemas**: kinds whose definitions are given in [`SimulatorConfig::crds`] are pruned, defaulted and
+//!   validated by them; other kinds by a few built-in rules.
+//! - **Rights**: [`Simulator::add_user`] makes users who may do only what their grants say.
 //!
 //! # What tests can provoke
 //!
@@ -42,13 +48,16 @@
 //!
 //! # What is left out
 //!
-//! Snapshots, restores and clones are stored but nothing acts on them. Consoles, strategic merge patch, the
-//! `Table` and `PartialObjectMetadata` representations, and OpenAPI documents are not served. The restricted
-//! user may use discovery and health checks, as every authenticated user of a real cluster may, and nothing else.
+//! Strategic merge patch, the `Table` and `PartialObjectMetadata` representations, OpenAPI documents, and rules
+//! in CEL are not served. A snapshot keeps the definition of a machine, not the content of its disks. One version
+//! of each group is served. The restricted user may use discovery and health checks, as every authenticated user
+//! of a real cluster may, and nothing else.
 
+mod access;
 mod api;
 mod cluster;
 mod config;
+mod console;
 mod controller;
 mod credentials;
 mod faults;
@@ -58,6 +67,7 @@ mod object;
 mod patch;
 mod quantity;
 mod resources;
+mod schema;
 mod seed;
 mod selector;
 mod server;
@@ -66,7 +76,9 @@ mod status;
 mod store;
 mod validation;
 
+pub use access::{Grant, Refusal};
 pub use config::{ClusterSeed, NodeSeed, SimulatorConfig, StorageClassSeed, Timing};
 pub use faults::{FaultEffect, FaultId, FaultRule, Faults};
 pub use inspect::{ClusterHandle, RecordedRequest};
+pub use schema::files::read_definitions;
 pub use server::{Simulator, SimulatorError};

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use shepherd_simulator::{ClusterSeed, NodeSeed, Simulator, SimulatorConfig, StorageClassSeed, Timing};
+use shepherd_simulator::{
+    ClusterSeed, NodeSeed, Simulator, SimulatorConfig, SimulatorError, StorageClassSeed, Timing, read_definitions,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -53,6 +55,12 @@ struct Arguments {
     /// Version of KubeVirt
     #[arg(long, default_value = "1.6.2")]
     kubevirt_version: String,
+    /// Folder with CustomResourceDefinitions (JSON or YAML) that prune, default and validate their kinds
+    #[arg(long, value_name = "DIR")]
+    crds: Option<PathBuf>,
+    /// Feature gate of KubeVirt; may be repeated [default: HostDevices Snapshot]
+    #[arg(long = "feature-gate", value_name = "NAME")]
+    feature_gates: Vec<String>,
     /// Let every phase last only milliseconds
     #[arg(long)]
     instant: bool,
@@ -82,7 +90,13 @@ fn parse_storage_class(text: &str) -> Result<StorageClassSeed, String> {
 }
 
 impl Arguments {
-    fn config(self) -> SimulatorConfig {
+    fn config(self) -> Result<SimulatorConfig, SimulatorError> {
+        let crds = self
+            .crds
+            .as_deref()
+            .map(read_definitions)
+            .transpose()?
+            .unwrap_or_default();
         let mut nodes: Vec<NodeSeed> = (1..=self.nodes)
             .map(|number| NodeSeed {
                 name: format!("node-{number}"),
@@ -103,11 +117,16 @@ impl Arguments {
             kubevirt_version: self.kubevirt_version,
             nodes,
             storage_classes,
+            feature_gates: if self.feature_gates.is_empty() {
+                defaults.feature_gates.clone()
+            } else {
+                self.feature_gates
+            },
             sriov_networks: self.sriov_networks,
             namespaces: self.namespaces,
             ..defaults
         };
-        SimulatorConfig {
+        Ok(SimulatorConfig {
             name: self.name,
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
             seed,
@@ -117,7 +136,8 @@ impl Arguments {
                 Timing::default()
             },
             state_file: self.state_file,
-        }
+            crds,
+        })
     }
 }
 
@@ -134,9 +154,8 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
 
-    let simulator = Simulator::start(arguments.config())
-        .await
-        .context("cannot start the cluster")?;
+    let config = arguments.config().context("cannot read the definitions")?;
+    let simulator = Simulator::start(config).await.context("cannot start the cluster")?;
     simulator
         .write_kubeconfig(&kubeconfig)
         .context("cannot write the kubeconfig")?;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::config::{ClusterSeed, NodeSeed, StorageClassSeed};
-use crate::resources::{DEFINITIONS, KUBEVIRTS, NAMESPACES, NETWORKS, NODES, Registry, ResourceDef, STORAGE_CLASSES};
+use crate::resources::{
+    self, DEFINITIONS, KUBEVIRTS, NAMESPACES, NETWORKS, NODES, Registry, ResourceDef, STORAGE_CLASSES,
+};
+use crate::schema::Schemas;
 use crate::store::Store;
 use crate::{host, object};
 
@@ -31,6 +34,23 @@ pub(crate) fn fill(store: &mut Store, seed: &ClusterSeed) {
     for network in &seed.sriov_networks {
         let (namespace, name) = network.split_once('/').unwrap_or(("default", network));
         put(&NETWORKS, sriov_network(namespace, name));
+    }
+    for object in &seed.objects {
+        match resources::by_kind(object["kind"].as_str().unwrap_or_default()) {
+            Some(def) if !object::name(object).is_empty() => put(def, object.clone()),
+            _ => tracing::warn!(kind = %object["kind"], "an object of the seed has no name or an unknown kind"),
+        }
+    }
+}
+
+/// Puts the definitions the simulator was given in the place of its own.
+pub(crate) fn define(store: &mut Store, schemas: &Schemas) {
+    for definition in schemas.definitions() {
+        if let Some(stored) = store.get(&DEFINITIONS, "", object::name(definition)) {
+            let mut stored = Value::clone(&stored);
+            stored["spec"] = definition["spec"].clone();
+            store.put(&DEFINITIONS, stored);
+        }
     }
 }
 

@@ -9,12 +9,14 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 
+use crate::access::{Grant, User};
 use crate::api::{self, ApiState};
 use crate::cluster::Cluster;
 use crate::config::SimulatorConfig;
-use crate::credentials::{Credentials, User, url_of};
+use crate::credentials::{Credentials, url_of};
 use crate::faults::Faults;
 use crate::inspect::ClusterHandle;
+use crate::schema::Schemas;
 use crate::store::Store;
 use crate::{controller, host, seed, state};
 
@@ -54,6 +56,14 @@ pub enum SimulatorError {
         /// What the system said.
         source: io::Error,
     },
+    /// A definition of a custom resource cannot be used.
+    #[error("cannot use the definition of {name}: {why}")]
+    Definition {
+        /// The definition, or the file it should be in.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The state file is not one of this program's.
     #[error("{path} is not a simulator state file")]
     Damaged {
@@ -91,10 +101,11 @@ impl Simulator {
     /// drives the controllers.
     ///
     /// # Errors
-    /// When the address is taken, or the state file cannot be read.
+    /// When the address is taken, the state file cannot be read, or a definition cannot be used.
     pub async fn start(config: SimulatorConfig) -> Result<Self, SimulatorError> {
         let loaded = config.state_file.as_deref().map(state::load).transpose()?.flatten();
-        let (credentials, store) = match loaded {
+        let schemas = Schemas::of(&config.crds)?;
+        let (credentials, mut store) = match loaded {
             Some(loaded) => loaded,
             None => {
                 let mut store = Store::default();
@@ -102,7 +113,8 @@ impl Simulator {
                 (Credentials::generate(&config.name)?, store)
             }
         };
-        let cluster = Arc::new(Cluster::new(config.seed, store));
+        seed::define(&mut store, &schemas);
+        let cluster = Arc::new(Cluster::new(config.seed, schemas, store));
         let faults = Faults::new(Arc::clone(&cluster));
         let (address, server) = serve(&cluster, &credentials, &faults, config.bind)?;
         host::spawn(controller::run(Arc::clone(&cluster), config.timing));
@@ -133,13 +145,26 @@ impl Simulator {
 
     /// A kubeconfig (YAML) of an administrator: inline authority, inline token, one context, which is current.
     pub fn kubeconfig(&self) -> String {
-        self.credentials.kubeconfig(&self.name, self.address, User::Admin)
+        self.kubeconfig_of(&User::Admin, self.credentials.admin_token())
     }
 
     /// A kubeconfig of a user who is known but may do nothing: every resource answers 403. Discovery and
     /// health checks work, as they do for every authenticated user of a real cluster.
     pub fn restricted_kubeconfig(&self) -> String {
-        self.credentials.kubeconfig(&self.name, self.address, User::Restricted)
+        self.kubeconfig_of(&User::Restricted, self.credentials.restricted_token())
+    }
+
+    /// Makes a user who may do what the grants say and nothing else, and returns the user's kubeconfig. The
+    /// user is forgotten when the cluster ends, also with a state file.
+    pub fn add_user(&self, name: &str, grants: &[Grant]) -> String {
+        let token = host::new_token();
+        let user = User::Limited(self.credentials.accounts().add(name, grants, &token));
+        self.kubeconfig_of(&user, &token)
+    }
+
+    fn kubeconfig_of(&self, user: &User, token: &str) -> String {
+        self.credentials
+            .kubeconfig(&self.name, self.address, user.name(), token)
     }
 
     /// Writes [`Simulator::kubeconfig`] to a file only its owner can read.

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::access::Attempt;
 use crate::resources::ResourceDef;
 
 /// One entry of `details.causes`.
@@ -94,25 +95,37 @@ impl ApiError {
     }
 
     /// 403 of the authoriser.
-    pub fn forbidden(user: &str, verb: &str, def: &ResourceDef, namespace: Option<&str>, name: &str) -> Self {
-        let subject = if name.is_empty() {
-            def.qualified()
+    pub fn forbidden(attempt: &Attempt<'_>, name: &str) -> Self {
+        let resource = attempt.path();
+        let qualified = if attempt.group.is_empty() {
+            attempt.resource.to_owned()
         } else {
-            format!("{} {name:?}", def.qualified())
+            format!("{}.{}", attempt.resource, attempt.group)
         };
-        let scope = match namespace {
-            Some(namespace) => format!("in the namespace {namespace:?}"),
-            None => "at the cluster scope".to_owned(),
+        let subject = if name.is_empty() {
+            qualified
+        } else {
+            format!("{qualified} {name:?}")
         };
-        Self::new(
+        let scope = if attempt.namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {:?}", attempt.namespace)
+        };
+        let mut error = Self::new(
             403,
             "Forbidden",
             format!(
-                "{subject} is forbidden: User {user:?} cannot {verb} resource {:?} in API group {:?} {scope}",
-                def.plural, def.group
+                "{subject} is forbidden: User {:?} cannot {} resource {resource:?} in API group {:?} {scope}",
+                attempt.user, attempt.verb, attempt.group
             ),
-        )
-        .about(def, name)
+        );
+        let mut details = json!({"group": attempt.group, "kind": attempt.resource});
+        if !name.is_empty() {
+            details["name"] = Value::from(name);
+        }
+        error.details = Some(details);
+        error
     }
 
     /// 403 of an admission plugin.
@@ -136,6 +149,15 @@ impl ApiError {
         )
         .about(def, name)
         .caused_by(causes)
+    }
+
+    /// 400 of an admission webhook that gives no reason but a sentence.
+    pub fn turned_away(webhook: &str, why: &str) -> Self {
+        Self::new(
+            400,
+            "",
+            format!("admission webhook {webhook:?} denied the request: {why}"),
+        )
     }
 
     /// 404 for an object.
@@ -230,9 +252,11 @@ impl ApiError {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = Value::from(self.reason.as_str());
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }

@@ -1,15 +1,21 @@
 //! What the API server and its webhooks check before an object is stored. Pure functions over JSON.
 //!
 //! - this file: rules every kind shares (names, labels, lists of metadata)
-//! - [`machine`]: the VirtualMachine schema and KubeVirt's webhook
+//! - [`machine`]: the VirtualMachine schema as far as it is built in, and KubeVirt's webhook
+//! - [`admission`]: KubeVirt's webhooks that look at other objects too
+//!
+//! A schema given by a definition takes the place of the built-in one; the webhooks stay.
 
+pub(crate) mod admission;
 pub(crate) mod machine;
 
 use serde_json::Value;
 
 use crate::object;
 use crate::resources::{NAMESPACES, ResourceDef, VIRTUAL_MACHINES};
+use crate::schema::Schemas;
 use crate::status::{ApiError, Cause};
+use crate::store::Store;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or \
     '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
@@ -22,22 +28,25 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
     used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 /// Takes out fields the schema does not know and returns their paths.
-pub(crate) fn prune(def: &ResourceDef, object: &mut Value) -> Vec<String> {
-    if *def == VIRTUAL_MACHINES {
-        machine::prune(object)
-    } else {
-        Vec::new()
+pub(crate) fn prune(schemas: &Schemas, def: &ResourceDef, object: &mut Value) -> Vec<String> {
+    match schemas.get(def) {
+        Some(schema) => schema.prune(object),
+        None if *def == VIRTUAL_MACHINES => machine::prune(object),
+        None => Vec::new(),
     }
 }
 
 /// Checks an object that is about to be stored.
-pub(crate) fn validate(def: &ResourceDef, object: &Value) -> Result<(), ApiError> {
+pub(crate) fn validate(schemas: &Schemas, def: &ResourceDef, object: &Value) -> Result<(), ApiError> {
     let name = object::name(object);
     let mut causes = metadata(def, object);
-    if *def == VIRTUAL_MACHINES {
-        causes.extend(machine::schema(object));
+    match schemas.get(def) {
+        Some(schema) => causes.extend(schema.check(object)),
+        None if *def == VIRTUAL_MACHINES => causes.extend(machine::schema(object)),
+        None => {}
     }
-    if !object["status"].is_null() && !object["status"].is_object() {
+    let has_schema = schemas.get(def).is_some();
+    if !has_schema && !object["status"].is_null() && !object["status"].is_object() {
         causes.push(Cause::invalid(
             "status",
             &object["status"],
@@ -51,16 +60,15 @@ pub(crate) fn validate(def: &ResourceDef, object: &Value) -> Result<(), ApiError
     }
 }
 
-/// Asks the webhooks.
-pub(crate) fn admit(def: &ResourceDef, object: &Value) -> Result<(), ApiError> {
-    if *def != VIRTUAL_MACHINES {
-        return Ok(());
+/// Asks the webhooks about a new object, or about a new state of `live`.
+pub(crate) fn admit(store: &Store, def: &ResourceDef, live: Option<&Value>, object: &Value) -> Result<(), ApiError> {
+    if *def == VIRTUAL_MACHINES {
+        let causes = machine::webhook(object);
+        if !causes.is_empty() {
+            return Err(ApiError::webhook(def, object::name(object), machine::WEBHOOK, &causes));
+        }
     }
-    let causes = machine::webhook(object);
-    if causes.is_empty() {
-        return Ok(());
-    }
-    Err(ApiError::webhook(def, object::name(object), machine::WEBHOOK, &causes))
+    admission::admit(store, def, live, object)
 }
 
 fn metadata(def: &ResourceDef, object: &Value) -> Vec<Cause> {
@@ -142,9 +150,9 @@ mod tests {
     #[test]
     fn names_and_labels_follow_rfc_1123() {
         let good = json!({"metadata": {"name": "a-1.b", "labels": {"x": "A_b.c"}}});
-        assert!(validate(&SECRETS, &good).is_ok());
+        assert!(validate(&Schemas::default(), &SECRETS, &good).is_ok());
         let bad = json!({"metadata": {"name": "Bad_Name", "labels": {"x": "-"}}});
-        let error = validate(&SECRETS, &bad).unwrap_err();
+        let error = validate(&Schemas::default(), &SECRETS, &bad).unwrap_err();
         assert_eq!(error.code, 422);
         let causes = error.to_status()["details"]["causes"].clone();
         assert_eq!(causes[0]["field"], "metadata.name");

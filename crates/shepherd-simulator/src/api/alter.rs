@@ -73,10 +73,11 @@ fn alter(
         if !altered["metadata"].is_object() {
             return Err(ApiError::bad_request("metadata is not an object"));
         }
-        let warnings = write::prepare(target, &mut altered, options)?;
+        let warnings = write::prepare(state, target, &mut altered, options)?;
         write::check_identity(target.def, &live, &altered)?;
         let body = write::replace(
             store,
+            state,
             target,
             &live,
             altered,
@@ -106,7 +107,7 @@ fn server_side_apply(
         ));
     }
     let mut wanted = json_object(&call.body)?;
-    let warnings = write::prepare(target, &mut wanted, options)?;
+    let warnings = write::prepare(state, target, &mut wanted, options)?;
     if !wanted["metadata"]["managedFields"].is_null() {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
@@ -173,6 +174,7 @@ fn apply_in(
         force: options.force,
         api_version: &def.api_version(),
         time: &host::timestamp(),
+        shapes: state.cluster.schemas.shapes(def),
     };
     let merged = apply(&request).map_err(|conflicts| {
         let causes: Vec<Cause> = conflicts
@@ -186,9 +188,9 @@ fn apply_in(
         ApiError::apply_conflict(conflict_message(&conflicts), &causes)
     })?;
     match &live {
-        None => Ok((201, write::insert(store, &state.faults, def, merged, options.dry_run)?)),
+        None => Ok((201, write::insert(store, state, def, merged, options.dry_run)?)),
         Some(live) => {
-            let body = write::replace(store, target, live, merged, Ownership::Given, options.dry_run)?;
+            let body = write::replace(store, state, target, live, merged, Ownership::Given, options.dry_run)?;
             Ok((200, body))
         }
     }

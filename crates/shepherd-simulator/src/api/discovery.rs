@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::reply::Reply;
-use super::route::{POWER_GROUP, PowerVerb};
+use super::route::{ConsoleKind, POWER_GROUP, PowerVerb};
 use crate::config::ClusterSeed;
-use crate::resources::{Registry, ResourceDef};
+use crate::resources::{INSTANCES, Registry, ResourceDef};
 use crate::status::ApiError;
 
 const VERBS: [&str; 8] = [
@@ -112,6 +112,15 @@ pub(crate) fn resources(registry: &Registry, group: &str, version: &str) -> Resu
                 "namespaced": true,
                 "kind": def.kind,
                 "verbs": ["update"],
+            })
+        }));
+        resources.extend(ConsoleKind::ALL.iter().map(|kind| {
+            json!({
+                "name": format!("{}/{}", INSTANCES.plural, kind.name()),
+                "singularName": "",
+                "namespaced": true,
+                "kind": INSTANCES.kind,
+                "verbs": ["get"],
             })
         }));
     }

@@ -147,6 +147,7 @@ mod tests {
     use crate::api::options::Params;
     use crate::config::ClusterSeed;
     use crate::resources::CONFIG_MAPS;
+    use crate::schema::Schemas;
     use crate::store::Store;
 
     fn call(query: &str) -> Call {
@@ -157,6 +158,7 @@ mod tests {
             accept: String::new(),
             agent: String::new(),
             body: actix_web::web::Bytes::new(),
+            upgrade: None,
         }
     }
 
@@ -168,7 +170,7 @@ mod tests {
                 json!({"kind": "ConfigMap", "metadata": {"namespace": "a", "name": name}}),
             );
         }
-        Cluster::new(ClusterSeed::default(), store)
+        Cluster::new(ClusterSeed::default(), Schemas::default(), store)
     }
 
     fn target() -> Target {

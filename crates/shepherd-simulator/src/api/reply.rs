@@ -2,6 +2,7 @@
 
 use std::io;
 
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use actix_web::web::Bytes;
@@ -9,6 +10,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use futures::stream::{self, LocalBoxStream};
 use serde_json::Value;
 
+use super::stream::Session;
 use crate::status::ApiError;
 
 /// One answer.
@@ -32,6 +34,8 @@ pub(crate) enum Reply {
     Accepted,
     /// A stream of watch events.
     Stream(LocalBoxStream<'static, io::Result<Bytes>>),
+    /// A console, which takes the connection over.
+    Console(Box<Session>),
     /// Half of another answer.
     Truncated(u16, Bytes),
     /// No answer at all; the connection goes away.
@@ -61,6 +65,7 @@ impl Reply {
             Self::Error(error) => error.code,
             Self::Text(_) | Self::Stream(_) => 200,
             Self::Accepted => 202,
+            Self::Console(_) => 101,
             Self::Drop => 0,
         }
     }
@@ -70,7 +75,9 @@ impl Reply {
         let (code, body) = match self {
             Self::Json { code, body, .. } => (code, body),
             Self::Error(error) => (error.code, error.to_status()),
-            Self::Text(_) | Self::Accepted | Self::Stream(_) | Self::Truncated(..) | Self::Drop => return self,
+            Self::Text(_) | Self::Accepted | Self::Stream(_) | Self::Console(_) | Self::Truncated(..) | Self::Drop => {
+                return self;
+            }
         };
         let text = body.to_string();
         let mut half = text.len() / 2;
@@ -80,8 +87,8 @@ impl Reply {
         Self::Truncated(code, Bytes::copy_from_slice(&text.as_bytes()[..half]))
     }
 
-    /// The HTTP response.
-    pub fn into_response(self) -> HttpResponse {
+    /// The HTTP response; a console goes on reading what the client sends.
+    pub fn into_response(self, payload: Payload) -> HttpResponse {
         match self {
             Self::Json {
                 code,
@@ -113,6 +120,7 @@ impl Reply {
             Self::Stream(events) => HttpResponse::Ok()
                 .insert_header((CONTENT_TYPE, "application/json"))
                 .streaming(events),
+            Self::Console(session) => session.into_response(payload),
             Self::Truncated(code, half) => start(code).insert_header((CONTENT_TYPE, "application/json")).body(half),
             // A body that fails at its first byte makes actix close the connection before the head is sent.
             Self::Drop => HttpResponse::Ok().streaming(stream::once(async { Err::<Bytes, _>(cut()) })),

@@ -80,6 +80,37 @@ pub(crate) struct Action {
     pub verb: PowerVerb,
 }
 
+/// What a console shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConsoleKind {
+    /// The screen.
+    Vnc,
+    /// The serial line.
+    Serial,
+}
+
+impl ConsoleKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Vnc, Self::Serial];
+
+    /// The last step of the path.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vnc => "vnc",
+            Self::Serial => "console",
+        }
+    }
+}
+
+/// A console of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Console {
+    /// The instance.
+    pub target: Target,
+    /// Which of its consoles.
+    pub kind: ConsoleKind,
+}
+
 /// Everything a path can mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -104,6 +135,8 @@ pub(crate) enum Route {
     Resource(Target),
     /// A subresource of `subresources.kubevirt.io`.
     Power(Action),
+    /// A byte stream of `subresources.kubevirt.io`.
+    Console(Console),
     /// The simulator's own fault switches.
     Control,
 }
@@ -129,7 +162,7 @@ pub(crate) fn parse(path: &str, registry: &Registry) -> Result<Route, ApiError> 
             version: (*version).to_owned(),
         }),
         ["apis", POWER_GROUP, "v1", "namespaces", namespace, plural, name, action] => {
-            power(namespace, plural, name, action)
+            subresource(namespace, plural, name, action)
         }
         ["api", version, rest @ ..] => resource(registry, "", version, rest),
         ["apis", group, version, rest @ ..] => resource(registry, group, version, rest),
@@ -137,17 +170,23 @@ pub(crate) fn parse(path: &str, registry: &Registry) -> Result<Route, ApiError> 
     }
 }
 
-fn power(namespace: &str, plural: &str, name: &str, action: &str) -> Result<Route, ApiError> {
-    let (def, verb) = PowerVerb::ALL
-        .into_iter()
-        .find(|(def, verb)| def.plural == plural && verb.name() == action)
-        .ok_or_else(ApiError::no_such_path)?;
-    let target = Target {
+fn subresource(namespace: &str, plural: &str, name: &str, action: &str) -> Result<Route, ApiError> {
+    let target = |def| Target {
         def,
         namespace: Some(namespace.to_owned()),
         name: Some(name.to_owned()),
         status: false,
     };
+    let console = ConsoleKind::ALL.into_iter().find(|kind| kind.name() == action);
+    if let Some(kind) = console.filter(|_| plural == INSTANCES.plural) {
+        let target = target(&INSTANCES);
+        return Ok(Route::Console(Console { target, kind }));
+    }
+    let (def, verb) = PowerVerb::ALL
+        .into_iter()
+        .find(|(def, verb)| def.plural == plural && verb.name() == action)
+        .ok_or_else(ApiError::no_such_path)?;
+    let target = target(def);
     Ok(Route::Power(Action { target, verb }))
 }
 

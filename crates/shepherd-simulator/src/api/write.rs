@@ -6,7 +6,6 @@ use super::options::{FieldValidation, WriteOptions};
 use super::reply::Reply;
 use super::route::Target;
 use super::{ApiState, Call, json_object};
-use crate::faults::Faults;
 use crate::patch::ownership;
 use crate::resources::{NAMESPACES, ResourceDef};
 use crate::status::{ApiError, Cause};
@@ -28,7 +27,7 @@ const SYSTEM_METADATA: [&str; 7] = [
 pub(crate) fn create(state: &ApiState, call: &Call, target: &Target) -> Result<Reply, ApiError> {
     let options = WriteOptions::of(call)?;
     let mut object = json_object(&call.body)?;
-    let warnings = prepare(target, &mut object, &options)?;
+    let warnings = prepare(state, target, &mut object, &options)?;
     if !object::resource_version(&object).is_empty() {
         return Err(ApiError::new(
             500,
@@ -45,13 +44,14 @@ pub(crate) fn create(state: &ApiState, call: &Call, target: &Target) -> Result<R
         None,
         &object,
         (options.manager.as_str(), ""),
-        &target.def.api_version(),
+        target.def,
+        state.cluster.schemas.shapes(target.def),
         &host::timestamp(),
     );
     object::metadata_mut(&mut object).insert("managedFields".to_owned(), managed);
     let body = state
         .cluster
-        .write(|store| insert(store, &state.faults, target.def, object, options.dry_run))?;
+        .write(|store| insert(store, state, target.def, object, options.dry_run))?;
     Ok(Reply::Json {
         code: 201,
         body,
@@ -64,7 +64,7 @@ pub(crate) fn create(state: &ApiState, call: &Call, target: &Target) -> Result<R
 pub(crate) fn update(state: &ApiState, call: &Call, target: &Target) -> Result<Reply, ApiError> {
     let options = WriteOptions::of(call)?;
     let mut object = json_object(&call.body)?;
-    let warnings = prepare(target, &mut object, &options)?;
+    let warnings = prepare(state, target, &mut object, &options)?;
     let body = state.cluster.write(|store| {
         let live = store
             .get(target.def, target.namespace(), target.name())
@@ -80,6 +80,7 @@ pub(crate) fn update(state: &ApiState, call: &Call, target: &Target) -> Result<R
         }
         replace(
             store,
+            state,
             target,
             &live,
             object,
@@ -96,7 +97,12 @@ pub(crate) fn update(state: &ApiState, call: &Call, target: &Target) -> Result<R
 }
 
 /// Makes a sent document fit the path, and prunes or refuses unknown fields. Returns the warnings.
-pub(super) fn prepare(target: &Target, object: &mut Value, options: &WriteOptions) -> Result<Vec<String>, ApiError> {
+pub(super) fn prepare(
+    state: &ApiState,
+    target: &Target,
+    object: &mut Value,
+    options: &WriteOptions,
+) -> Result<Vec<String>, ApiError> {
     let def = target.def;
     for (field, wanted) in [("apiVersion", def.api_version()), ("kind", def.kind.to_owned())] {
         match object[field].as_str() {
@@ -130,12 +136,17 @@ pub(super) fn prepare(target: &Target, object: &mut Value, options: &WriteOption
         }
         object::metadata_mut(object).insert("name".to_owned(), Value::from(name.as_str()));
     }
-    prune(def, object, options)
+    prune(state, def, object, options)
 }
 
 /// Takes unknown fields out; says so, or refuses, as the options demand.
-pub(super) fn prune(def: &ResourceDef, object: &mut Value, options: &WriteOptions) -> Result<Vec<String>, ApiError> {
-    let unknown: Vec<String> = validation::prune(def, object)
+fn prune(
+    state: &ApiState,
+    def: &ResourceDef,
+    object: &mut Value,
+    options: &WriteOptions,
+) -> Result<Vec<String>, ApiError> {
+    let unknown: Vec<String> = validation::prune(&state.cluster.schemas, def, object)
         .iter()
         .map(|field| format!("unknown field {field:?}"))
         .collect();
@@ -166,7 +177,7 @@ pub(super) fn check_identity(def: &ResourceDef, live: &Value, sent: &Value) -> R
 /// Admits and stores a new object whose `managedFields` are set.
 pub(super) fn insert(
     store: &mut Store,
-    faults: &Faults,
+    state: &ApiState,
     def: &ResourceDef,
     mut object: Value,
     dry_run: bool,
@@ -187,13 +198,18 @@ pub(super) fn insert(
     if def.status {
         object::as_map(&mut object).remove("status");
     }
-    validation::validate(def, &object)?;
-    validation::admit(def, &object)?;
+    let schemas = &state.cluster.schemas;
+    if let Some(schema) = schemas.get(def) {
+        schema.fill_in(&mut object);
+    }
+    validation::admission::mutate(def, &mut object);
+    validation::validate(schemas, def, &object)?;
+    validation::admit(store, def, None, &object)?;
     crate::seed::default_fields(def, &mut object);
     if store.get(def, &namespace, &name).is_some() {
         return Err(ApiError::already_exists(def, &name));
     }
-    if faults.is_quota_exceeded(&namespace) {
+    if state.faults.is_quota_exceeded(&namespace) {
         let why = format!(
             "exceeded quota: simulated, requested: count/{}=1, used: 0, limited: 0",
             def.qualified()
@@ -235,6 +251,7 @@ pub(super) enum Ownership<'a> {
 /// Admits a new state of an object and stores it, or removes the object when its last finalizer went.
 pub(super) fn replace(
     store: &mut Store,
+    state: &ApiState,
     target: &Target,
     live: &Value,
     candidate: Value,
@@ -244,9 +261,13 @@ pub(super) fn replace(
     let def = target.def;
     let managed = candidate["metadata"]["managedFields"].clone();
     let mut object = merge_with_live(target, live, candidate);
-    validation::validate(def, &object)?;
+    let schemas = &state.cluster.schemas;
+    if let Some(schema) = schemas.get(def) {
+        schema.fill_in(&mut object);
+    }
+    validation::validate(schemas, def, &object)?;
     if !target.status {
-        validation::admit(def, &object)?;
+        validation::admit(store, def, Some(live), &object)?;
     }
     if def.is_custom() && !target.status && content(live) != content(&object) {
         let generation = live["metadata"]["generation"].as_u64().unwrap_or(0) + 1;
@@ -254,9 +275,12 @@ pub(super) fn replace(
     }
     let managed = match owner {
         Ownership::Given => managed,
-        Ownership::Track(manager) if ownership::leaves(live) != ownership::leaves(&object) => {
+        Ownership::Track(manager)
+            if ownership::leaves(live, schemas.shapes(def)) != ownership::leaves(&object, schemas.shapes(def)) =>
+        {
             let writer = (manager, if target.status { "status" } else { "" });
-            ownership::track_update(Some(live), &object, writer, &def.api_version(), &host::timestamp())
+            let shapes = schemas.shapes(def);
+            ownership::track_update(Some(live), &object, writer, def, shapes, &host::timestamp())
         }
         Ownership::Track(_) => live["metadata"]["managedFields"].clone(),
     };

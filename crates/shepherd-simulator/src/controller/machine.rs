@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::intent::{Intent, intent_of, run_strategy, settle_requests};
 use super::volume::{self, Volumes};
-use super::{Context, conditions};
+use super::{Context, conditions, instancetype};
 use crate::resources::{INSTANCES, VIRTUAL_MACHINES};
 use crate::{host, object};
 
@@ -49,6 +49,8 @@ pub(crate) fn advance(context: &mut Context<'_>, vm: &Value) {
         (Intent::Stop, None) => "Stopped",
     };
     write_status(&mut next, instance, shown, volumes);
+    let wanted = instancetype::instance_spec(context.store, vm);
+    mark_restart(&mut next, instance, &wanted);
     context.store.put(&VIRTUAL_MACHINES, next);
 }
 
@@ -114,8 +116,11 @@ fn write_status(vm: &mut Value, instance: Option<&Value>, shown: &str, volumes: 
     } else {
         conditions::clear(vm, "Failure");
     }
-    let changed_under_way =
-        instance.is_some_and(|instance| instance["spec"]["domain"] != vm["spec"]["template"]["spec"]["domain"]);
+}
+
+/// Says so when the instance is not what the machine describes by now.
+fn mark_restart(vm: &mut Value, instance: Option<&Value>, wanted: &Value) {
+    let changed_under_way = instance.is_some_and(|instance| instance["spec"]["domain"] != wanted["domain"]);
     if changed_under_way {
         let message = "a non-live-updatable field was changed in the template spec";
         conditions::set(vm, "RestartRequired", true, "RestartRequired", message);
@@ -144,7 +149,7 @@ fn create_instance(context: &mut Context<'_>, vm: &Value) {
         "apiVersion": INSTANCES.api_version(),
         "kind": INSTANCES.kind,
         "metadata": metadata,
-        "spec": template["spec"],
+        "spec": instancetype::instance_spec(context.store, vm),
     });
     context.store.put(&INSTANCES, instance);
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{FaultId, FaultRule, Faults, Switches};
+use crate::access::Refusal;
 use crate::api::Call;
 use crate::api::reply::Reply;
 use crate::cluster::lock;
@@ -26,21 +27,20 @@ struct Document {
     quota_exceeded: Vec<String>,
     /// Machines the controllers leave alone.
     frozen: Vec<Machine>,
+    /// Whether console streams stand still.
+    stall_streams: bool,
     /// One-shot: machines to lose. Never part of an answer.
     #[serde(skip_serializing)]
     lose: Vec<Machine>,
     /// One-shot: cut all watches. Never part of an answer.
     #[serde(skip_serializing)]
     drop_watches: bool,
+    /// One-shot: cut all console streams. Never part of an answer.
+    #[serde(skip_serializing)]
+    drop_streams: bool,
     /// One-shot: make all resource versions too old. Never part of an answer.
     #[serde(skip_serializing)]
     expire_resource_versions: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Refusal {
-    verb: String,
-    resource: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,19 +70,13 @@ fn current(faults: &Faults) -> Document {
     Document {
         latency_ms: u64::try_from(switches.latency.as_millis()).unwrap_or(u64::MAX),
         rules: switches.rules.values().cloned().collect(),
-        refused: switches
-            .refused
-            .iter()
-            .map(|(verb, resource)| Refusal {
-                verb: verb.clone(),
-                resource: resource.clone(),
-            })
-            .collect(),
+        refused: switches.refused.iter().cloned().collect(),
         quota_exceeded: switches.quota.iter().cloned().collect(),
         frozen: frozen
             .into_iter()
             .map(|(namespace, name)| Machine { namespace, name })
             .collect(),
+        stall_streams: faults.cluster.streams_stalled(),
         ..Document::default()
     }
 }
@@ -99,11 +93,7 @@ fn replace(faults: &Faults, document: Document) {
         latency: Duration::from_millis(document.latency_ms),
         rules,
         last_id,
-        refused: document
-            .refused
-            .into_iter()
-            .map(|refusal| (refusal.verb, refusal.resource))
-            .collect(),
+        refused: document.refused.into_iter().collect(),
         quota: document.quota_exceeded.into_iter().collect(),
     };
     drop(switches);
@@ -112,6 +102,7 @@ fn replace(faults: &Faults, document: Document) {
         .into_iter()
         .map(|machine| (machine.namespace, machine.name))
         .collect();
+    faults.stall_streams(document.stall_streams);
     faults.cluster.write(|store| store.freeze_only(frozen));
     faults.cluster.nudge();
     for machine in &document.lose {
@@ -122,5 +113,8 @@ fn replace(faults: &Faults, document: Document) {
     }
     if document.drop_watches {
         faults.drop_watches();
+    }
+    if document.drop_streams {
+        faults.drop_streams();
     }
 }

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::ownership::{
-    FieldSet, ListShape, Manager, Path, Step, is_atomic_map, item_key, join, leaves, list_shape, managers_of,
-    remove_field, to_managed_fields,
+    FieldSet, Manager, Path, Step, item_key, join, leaves, managers_of, remove_field, to_managed_fields,
 };
+use super::shapes::{ListShape, Shapes};
 use crate::object;
 
 /// One apply request.
@@ -25,6 +25,8 @@ pub(crate) struct Apply<'a> {
     pub api_version: &'a str,
     /// Time for a changed entry.
     pub time: &'a str,
+    /// How the lists and maps of the kind merge.
+    pub shapes: &'a Shapes,
 }
 
 /// A field somebody else owns and the request would change.
@@ -44,7 +46,7 @@ pub(crate) fn apply(request: &Apply<'_>) -> Result<Value, Vec<FieldConflict>> {
     let mut managers = managers_of(live);
 
     let mut merged = live.clone();
-    merge(&mut merged, &wanted, "");
+    merge(&mut merged, &wanted, request.shapes, "");
     let conflicts = find_conflicts(live, &merged, &wanted, &managers, request);
     if !conflicts.is_empty() && !request.force {
         return Err(conflicts.into_iter().map(|(conflict, _)| conflict).collect());
@@ -55,7 +57,7 @@ pub(crate) fn apply(request: &Apply<'_>) -> Result<Value, Vec<FieldConflict>> {
             .retain(|path| !conflicts.iter().any(|(_, lost)| lost == path));
     }
 
-    let fields: FieldSet = leaves(&wanted).into_keys().collect();
+    let fields: FieldSet = leaves(&wanted, request.shapes).into_keys().collect();
     let before = managers
         .iter()
         .find(|manager| is_self(manager, request))
@@ -72,7 +74,7 @@ pub(crate) fn apply(request: &Apply<'_>) -> Result<Value, Vec<FieldConflict>> {
             fields,
         });
     }
-    let present: FieldSet = leaves(&merged).into_keys().collect();
+    let present: FieldSet = leaves(&merged, request.shapes).into_keys().collect();
     for manager in managers.iter_mut().filter(|manager| !is_self(manager, request)) {
         manager.fields.retain(|path| present.contains(path));
     }
@@ -116,9 +118,9 @@ fn find_conflicts(
     managers: &[Manager],
     request: &Apply<'_>,
 ) -> Vec<(FieldConflict, Path)> {
-    let (before, after) = (leaves(live), leaves(merged));
+    let (before, after) = (leaves(live, request.shapes), leaves(merged, request.shapes));
     let mut conflicts = Vec::new();
-    for path in leaves(wanted).into_keys() {
+    for path in leaves(wanted, request.shapes).into_keys() {
         if before.get(&path) == after.get(&path) {
             continue;
         }
@@ -159,21 +161,21 @@ fn drop_disowned(
 }
 
 /// Merges `wanted` into `target` by the shape of each list and map.
-fn merge(target: &mut Value, wanted: &Value, dotted: &str) {
+fn merge(target: &mut Value, wanted: &Value, shapes: &Shapes, dotted: &str) {
     match (&mut *target, wanted) {
-        (Value::Object(into), Value::Object(from)) if !is_atomic_map(dotted) => {
+        (Value::Object(into), Value::Object(from)) if !shapes.is_atomic_map(dotted) => {
             for (key, value) in from {
                 match into.get_mut(key) {
-                    Some(existing) => merge(existing, value, &join(dotted, key)),
+                    Some(existing) => merge(existing, value, shapes, &join(dotted, key)),
                     None => {
                         into.insert(key.clone(), value.clone());
                     }
                 }
             }
         }
-        (Value::Array(into), Value::Array(from)) if list_shape(dotted) != ListShape::Atomic => {
+        (Value::Array(into), Value::Array(from)) if shapes.list(dotted) != ListShape::Atomic => {
             for item in from {
-                let existing = match list_shape(dotted) {
+                let existing = match shapes.list(dotted) {
                     ListShape::Map(keys) => {
                         let key = item_key(item, keys);
                         into.iter_mut().find(|candidate| item_key(candidate, keys) == key)
@@ -181,7 +183,7 @@ fn merge(target: &mut Value, wanted: &Value, dotted: &str) {
                     ListShape::Set | ListShape::Atomic => into.iter_mut().find(|candidate| **candidate == *item),
                 };
                 match existing {
-                    Some(existing) => merge(existing, item, dotted),
+                    Some(existing) => merge(existing, item, shapes, dotted),
                     None => into.push(item.clone()),
                 }
             }
@@ -231,6 +233,7 @@ mod tests {
             force,
             api_version: "kubevirt.io/v1",
             time: "2024-01-01T00:00:00Z",
+            shapes: &Shapes::default(),
         })
     }
 

@@ -1,11 +1,13 @@
 //! Field ownership: the leaves of an object, sets of them, and the `managedFields` they are stored in.
 //!
-//! Lists are atomic unless the KubeVirt and core schemas give them a `x-kubernetes-list-type`; the few that
-//! are maps or sets are named here. A field is one leaf of the document, or one item of such a list.
+//! A field is one leaf of the document, or one item of a list that [`Shapes`] does not call atomic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+
+use super::shapes::{ListShape, Shapes};
+use crate::resources::ResourceDef;
 
 /// One step of a path to a field.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,39 +26,6 @@ pub(crate) type Path = Vec<Step>;
 /// A set of fields.
 pub(crate) type FieldSet = BTreeSet<Path>;
 
-/// How a list merges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ListShape {
-    /// As a whole.
-    Atomic,
-    /// Item by item; the fields identify an item.
-    Map(&'static [&'static str]),
-    /// Element by element.
-    Set,
-}
-
-/// How the list at a dotted path merges.
-pub(crate) fn list_shape(dotted: &str) -> ListShape {
-    match dotted {
-        "metadata.ownerReferences" => ListShape::Map(&["uid"]),
-        "metadata.finalizers" => ListShape::Set,
-        "spec.template.spec.resourceClaims"
-        | "spec.template.spec.utilityVolumes"
-        | "spec.resourceClaims"
-        | "spec.utilityVolumes" => ListShape::Map(&["name"]),
-        "spec.template.spec.topologySpreadConstraints" | "spec.topologySpreadConstraints" => {
-            ListShape::Map(&["topologyKey", "whenUnsatisfiable"])
-        }
-        _ => ListShape::Atomic,
-    }
-}
-
-/// Whether the object at a dotted path merges as a whole.
-pub(crate) fn is_atomic_map(dotted: &str) -> bool {
-    dotted.ends_with(".affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution")
-        || dotted.ends_with(".topologySpreadConstraints.labelSelector")
-}
-
 /// `parent.child`, or `child` at the root.
 pub(crate) fn join(parent: &str, child: &str) -> String {
     if parent.is_empty() {
@@ -67,40 +36,46 @@ pub(crate) fn join(parent: &str, child: &str) -> String {
 }
 
 /// The identity of an item in a map-like list.
-pub(crate) fn item_key(item: &Value, keys: &[&str]) -> String {
+pub(crate) fn item_key(item: &Value, keys: &[String]) -> String {
     let identity: BTreeMap<&str, &Value> = keys
         .iter()
-        .filter(|key| !item[**key].is_null())
-        .map(|key| (*key, &item[*key]))
+        .map(|key| (key.as_str(), &item[key.as_str()]))
+        .filter(|(_, value)| !value.is_null())
         .collect();
     json!(identity).to_string()
 }
 
 /// Every field of an object with its value; items of map-like lists are fields without a value of their own.
-pub(crate) fn leaves(object: &Value) -> BTreeMap<Path, Option<&Value>> {
+pub(crate) fn leaves<'a>(object: &'a Value, shapes: &Shapes) -> BTreeMap<Path, Option<&'a Value>> {
     let mut found = BTreeMap::new();
-    collect(object, "", &mut Vec::new(), &mut found);
+    collect(object, shapes, "", &mut Vec::new(), &mut found);
     found.retain(|path, _| !is_system_field(path));
     found
 }
 
-fn collect<'a>(value: &'a Value, dotted: &str, path: &mut Path, found: &mut BTreeMap<Path, Option<&'a Value>>) {
+fn collect<'a>(
+    value: &'a Value,
+    shapes: &Shapes,
+    dotted: &str,
+    path: &mut Path,
+    found: &mut BTreeMap<Path, Option<&'a Value>>,
+) {
     match value {
-        Value::Object(map) if !map.is_empty() && !is_atomic_map(dotted) => {
+        Value::Object(map) if !map.is_empty() && !shapes.is_atomic_map(dotted) => {
             for (key, child) in map {
                 path.push(Step::Field(key.clone()));
-                collect(child, &join(dotted, key), path, found);
+                collect(child, shapes, &join(dotted, key), path, found);
                 path.pop();
             }
         }
-        Value::Array(items) if !items.is_empty() && list_shape(dotted) != ListShape::Atomic => {
+        Value::Array(items) if !items.is_empty() && shapes.list(dotted) != ListShape::Atomic => {
             for item in items {
-                path.push(step_into(item, list_shape(dotted)));
+                path.push(step_into(item, shapes.list(dotted)));
                 found.insert(path.clone(), None);
-                if let (ListShape::Map(_), Value::Object(map)) = (list_shape(dotted), item) {
+                if let (ListShape::Map(_), Value::Object(map)) = (shapes.list(dotted), item) {
                     for (key, child) in map {
                         path.push(Step::Field(key.clone()));
-                        collect(child, &join(dotted, key), path, found);
+                        collect(child, shapes, &join(dotted, key), path, found);
                         path.pop();
                     }
                 }
@@ -113,7 +88,7 @@ fn collect<'a>(value: &'a Value, dotted: &str, path: &mut Path, found: &mut BTre
     }
 }
 
-fn step_into(item: &Value, shape: ListShape) -> Step {
+fn step_into(item: &Value, shape: ListShape<'_>) -> Step {
     match shape {
         ListShape::Map(keys) => Step::Key(item_key(item, keys)),
         ListShape::Set | ListShape::Atomic => Step::Element(item.to_string()),
@@ -321,13 +296,14 @@ pub(crate) fn track_update(
     live: Option<&Value>,
     written: &Value,
     writer: (&str, &str),
-    api_version: &str,
+    def: &ResourceDef,
+    shapes: &Shapes,
     time: &str,
 ) -> Value {
     let (name, subresource) = writer;
     let nothing = Value::Null;
-    let before = leaves(live.unwrap_or(&nothing));
-    let after = leaves(written);
+    let before = leaves(live.unwrap_or(&nothing), shapes);
+    let after = leaves(written, shapes);
     let touched: FieldSet = after
         .iter()
         .filter(|(path, value)| before.get(*path) != Some(*value))
@@ -353,7 +329,7 @@ pub(crate) fn track_update(
                 name: name.to_owned(),
                 operation: "Update".to_owned(),
                 subresource: subresource.to_owned(),
-                api_version: api_version.to_owned(),
+                api_version: def.api_version(),
                 time: time.to_owned(),
                 fields: touched,
             }),
@@ -365,6 +341,7 @@ pub(crate) fn track_update(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::CONFIG_MAPS;
 
     #[test]
     fn managed_fields_survive_a_round_trip() {
@@ -375,7 +352,7 @@ mod tests {
             },
             "spec": {"running": true, "template": {"spec": {"networks": [{"name": "default"}]}}},
         });
-        let fields: FieldSet = leaves(&object).into_keys().collect();
+        let fields: FieldSet = leaves(&object, &Shapes::default()).into_keys().collect();
         let manager = Manager {
             name: "me".to_owned(),
             operation: "Apply".to_owned(),
@@ -404,13 +381,15 @@ mod tests {
     #[test]
     fn a_plain_update_takes_over_what_it_changes() {
         let live = json!({"spec": {"a": 1, "b": 2}});
-        let fields = track_update(None, &live, ("first", ""), "v1", "t1");
+        let shapes = Shapes::default();
+        let fields = track_update(None, &live, ("first", ""), &CONFIG_MAPS, &shapes, "t1");
         let live = json!({"metadata": {"managedFields": fields}, "spec": {"a": 1, "b": 2}});
         let fields = track_update(
             Some(&live),
             &json!({"spec": {"a": 9, "b": 2}}),
             ("second", ""),
-            "v1",
+            &CONFIG_MAPS,
+            &shapes,
             "t2",
         );
         assert_eq!(fields[0]["fieldsV1"], json!({"f:spec": {"f:b": {}}}));

@@ -5,8 +5,11 @@
     reason = "a failed step of a test should end it where it stands"
 )]
 
+mod consoles;
 mod faults;
 mod lifecycle;
+mod operations;
+mod schemas;
 mod server;
 mod watching;
 mod writing;

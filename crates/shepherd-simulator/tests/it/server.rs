@@ -27,13 +27,13 @@ pub struct Server {
 }
 
 /// What a client gets from a kubeconfig.
-struct Login {
+pub struct Login {
     ca_pem: Vec<u8>,
-    token: String,
+    pub token: String,
 }
 
 impl Login {
-    fn read(kubeconfig: &str) -> Self {
+    pub fn read(kubeconfig: &str) -> Self {
         let field = |name: &str| {
             let line = kubeconfig
                 .lines()
