@@ -26,11 +26,40 @@ impl Executables {
     }
 }
 
+/// A compiled set of tests, to be run in the folder of its package.
+#[derive(Debug)]
+pub(crate) struct TestBinary {
+    /// Package and target.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) package: PathBuf,
+}
+
 /// Runs `cargo build` with the given selection of packages and targets.
 pub(crate) async fn build(workspace: &Workspace, selection: &[&str], step: &Step) -> anyhow::Result<Executables> {
+    let artifacts = artifacts(workspace, &["build"], selection, step).await?;
+    Ok(Executables(artifacts.iter().filter_map(executable).collect()))
+}
+
+/// Builds the tests of the selection and answers where they are.
+pub(crate) async fn build_tests(
+    workspace: &Workspace,
+    selection: &[&str],
+    step: &Step,
+) -> anyhow::Result<Vec<TestBinary>> {
+    let artifacts = artifacts(workspace, &["test", "--no-run"], selection, step).await?;
+    Ok(artifacts.iter().filter_map(test_binary).collect())
+}
+
+async fn artifacts(
+    workspace: &Workspace,
+    command: &[&str],
+    selection: &[&str],
+    step: &Step,
+) -> anyhow::Result<Vec<Artifact>> {
     let mut child = workspace
         .cargo()
-        .arg("build")
+        .args(command)
         .args(selection)
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
@@ -40,29 +69,35 @@ pub(crate) async fn build(workspace: &Workspace, selection: &[&str], step: &Step
         .context("run cargo build")?;
     let stdout = child.stdout.take().context("cargo's output")?;
     let stderr = child.stderr.take().context("cargo's diagnostics")?;
-    let (executables, diagnostics) = tokio::try_join!(follow(stdout, step), collect(stderr))?;
+    let (artifacts, diagnostics) = tokio::try_join!(follow(stdout, step), collect(stderr))?;
     if !child.wait().await?.success() {
         bail!("the build failed:\n{diagnostics}");
     }
-    Ok(executables)
+    Ok(artifacts)
 }
 
 /// Reads cargo's messages to their end, showing each crate as it is finished.
-async fn follow(stdout: ChildStdout, step: &Step) -> anyhow::Result<Executables> {
+async fn follow(stdout: ChildStdout, step: &Step) -> anyhow::Result<Vec<Artifact>> {
     let mut lines = BufReader::new(stdout).lines();
-    let mut executables = BTreeMap::new();
-    let mut finished = 0;
+    let mut artifacts = Vec::new();
     while let Some(line) = lines.next_line().await? {
         let Ok(Message::CompilerArtifact(artifact)) = serde_json::from_str(&line) else {
             continue;
         };
-        finished += 1;
-        step.detail(&format!("{finished} crates, {}", artifact.target.name));
-        if let Some((name, path)) = executable(&artifact) {
-            executables.insert(name, path);
-        }
+        step.detail(&format!("{} crates, {}", artifacts.len() + 1, artifact.target.name));
+        artifacts.push(artifact);
     }
-    Ok(Executables(executables))
+    Ok(artifacts)
+}
+
+fn test_binary(artifact: &Artifact) -> Option<TestBinary> {
+    let path = artifact.executable.as_ref().filter(|_| artifact.profile.test)?;
+    let package = artifact.manifest_path.parent()?;
+    Some(TestBinary {
+        name: format!("{} {}", package.file_name().unwrap_or_default(), artifact.target.name),
+        path: path.clone().into_std_path_buf(),
+        package: package.to_owned().into_std_path_buf(),
+    })
 }
 
 /// The name and path of a binary; the test builds of a binary are not meant.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use futures::StreamExt as _;
 use shepherd_testkit::postgres::{PostgresServer, RUN_VARIABLE, SERVER_VARIABLE, ServerOptions, random_token};
 
 use crate::progress::{Step, seconds};
@@ -25,6 +26,7 @@ pub(crate) struct Options {
 enum Work {
     Cargo(&'static [&'static str]),
     CargoWithDatabase(&'static [&'static str]),
+    Tests,
     DependencyPolicy,
     Tidy,
     OpenApi,
@@ -59,7 +61,7 @@ const STAGES: [Stage; 7] = [
     },
     Stage {
         name: "tests",
-        work: Work::CargoWithDatabase(&["test", "--workspace", "--all-targets"]),
+        work: Work::Tests,
         is_in_fast_run: true,
     },
     Stage {
@@ -118,6 +120,10 @@ async fn run_stage(workspace: &Workspace, work: Work, database: &mut Database) -
             Ok(environment) => cargo(workspace, arguments, &environment).await,
             Err(error) => Err(error),
         },
+        Work::Tests => match database.environment().await {
+            Ok(environment) => run_tests(workspace, &environment).await,
+            Err(error) => Err(error),
+        },
         Work::DependencyPolicy => {
             if !is_cargo_deny_installed(workspace).await {
                 return Outcome::Skipped("cargo-deny is not installed; `cargo install --locked cargo-deny` adds it");
@@ -146,6 +152,54 @@ async fn cargo(workspace: &Workspace, arguments: &[&str], environment: &[(&str, 
         bail!("cargo {} failed", arguments.join(" "));
     }
     Ok(())
+}
+
+/// Test programs that run at the same time. Most of them wait for something most of the time.
+const AT_ONCE: usize = 2;
+
+/// Builds all tests and runs their programs side by side; each one's output is shown when it ends.
+async fn run_tests(workspace: &Workspace, environment: &[(&str, String)]) -> anyhow::Result<()> {
+    let step = Step::begin("building the tests");
+    let mut binaries = compile::build_tests(workspace, &["--workspace", "--all-targets"], &step).await?;
+    step.done("");
+    // The end-to-end tests take longest, so the others run beside them.
+    binaries.sort_by_key(|binary| !binary.name.starts_with("shepherd-app "));
+    let started = Instant::now();
+    let mut runs = futures::stream::iter(binaries)
+        .map(|binary| async move { (run_binary(&binary, environment).await, binary) })
+        .buffer_unordered(AT_ONCE);
+    let mut failed = Vec::new();
+    while let Some((result, binary)) = runs.next().await {
+        let (succeeded, output, took) = result?;
+        eprintln!("-- {}: {}\n{output}", binary.name, seconds(took));
+        if !succeeded {
+            failed.push(binary.name);
+        }
+    }
+    eprintln!("-- all tests: {}", seconds(started.elapsed()));
+    if !failed.is_empty() {
+        bail!("tests failed in {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+async fn run_binary(
+    binary: &compile::TestBinary,
+    environment: &[(&str, String)],
+) -> anyhow::Result<(bool, String, Duration)> {
+    let started = Instant::now();
+    let output = tokio::process::Command::new(&binary.path)
+        .current_dir(&binary.package)
+        .env("CARGO_MANIFEST_DIR", &binary.package)
+        .envs(environment.iter().map(|(key, value)| (key, value)))
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("run {}", binary.path.display()))?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    Ok((output.status.success(), text, started.elapsed()))
 }
 
 async fn is_cargo_deny_installed(workspace: &Workspace) -> bool {

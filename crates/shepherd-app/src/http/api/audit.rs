@@ -165,7 +165,7 @@ fn action_pattern(text: Option<&str>) -> Result<Option<ActionPattern>, Problem> 
 
 /// A page of an export. PostgreSQL writes the objects; this only describes them.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "describes what is passed on as text")]
+#[expect(dead_code, reason = "describes what is passed on as text")]
 struct AuditExport {
     /// Newest first, as in the list.
     logs: Vec<ExportedAuditLog>,
@@ -174,7 +174,7 @@ struct AuditExport {
 
 /// An exported row. Every key is always there.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "describes what is passed on as text")]
+#[expect(dead_code, reason = "describes what is passed on as text")]
 struct ExportedAuditLog {
     #[schema(rename = "@timestamp")]
     timestamp: DateTime<Utc>,
@@ -197,7 +197,7 @@ struct ExportedAuditLog {
 
 /// Who did it.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "describes what is passed on as text")]
+#[expect(dead_code, reason = "describes what is passed on as text")]
 struct ExportedActor {
     /// A user id or `system:<component>`.
     id: String,
@@ -207,7 +207,7 @@ struct ExportedActor {
 
 /// What it was done to.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "describes what is passed on as text")]
+#[expect(dead_code, reason = "describes what is passed on as text")]
 struct ExportedResource {
     r#type: String,
     id: String,
@@ -216,7 +216,7 @@ struct ExportedResource {
 
 /// Where it belongs.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "describes what is passed on as text")]
+#[expect(dead_code, reason = "describes what is passed on as text")]
 struct ExportedContext {
     environment: Option<String>,
     /// Name or id of the cluster, where the row tells one.
