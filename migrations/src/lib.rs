@@ -18,6 +18,8 @@ mod m20261121_000007_tuning;
 mod m20261121_000008_audit_retention;
 mod m20261121_000009_audit_webhooks;
 mod m20261121_000010_upkeep;
+mod m20261121_000011_clusters;
+mod m20261121_000012_encryption_keys;
 
 use graphile_worker::WorkerUtils;
 use sea_orm::sea_query::{Alias, IntoIden};
@@ -50,6 +52,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000008_audit_retention::Migration),
             Box::new(m20261121_000009_audit_webhooks::Migration),
             Box::new(m20261121_000010_upkeep::Migration),
+            Box::new(m20261121_000011_clusters::Migration),
+            Box::new(m20261121_000012_encryption_keys::Migration),
         ]
     }
 

@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: what the product costs, as ratios and limits measured in one run on one machine.
 //!
 //! [`submissions`] compares accepted requests with PostgreSQL alone, [`job_start`] times the queue, [`vm_list`] reads
-//! pages among many machines, [`audit`] reads and exports many audit rows, [`process`] looks at memory and start-up.
+//! pages among many machines, [`audit`] reads and exports many audit rows, [`process`] looks at memory and start-up,
+//! [`projection`] watches many clusters.
 //! [`bed`] is what they all lie on: a private PostgreSQL with ordinary durability and a release build of `shepherd`.
 //! The figures go to `target/bench.json`. A goal that is missed is reported; only a measurement that could not be made
 //! fails the command.
@@ -15,6 +16,9 @@ mod job_start;
 mod people;
 mod pgbench;
 mod process;
+mod projection;
+mod reconcile;
+pub(crate) mod soak;
 mod submissions;
 mod vm_list;
 
@@ -24,7 +28,7 @@ use anyhow::{Context as _, bail};
 use serde_json::json;
 use shepherd_testkit::postgres::{PostgresServer, ServerOptions, remove_kept_data};
 
-use crate::compile;
+use crate::compile::{self, Executables};
 use crate::progress::Step;
 use crate::signals::Signals;
 use crate::workspace::Workspace;
@@ -56,15 +60,23 @@ enum Subject {
     /// A page of audit rows among 100,000, and their export
     #[value(alias = "e")]
     Audit,
+    /// 20 clusters of 1,000 machines: first list, lag, memory, writes
+    #[value(alias = "f")]
+    Projection,
+    /// A run of the reconciler over 20,000 rows
+    #[value(alias = "g")]
+    Reconcile,
 }
 
 /// Everything, in the order of the report.
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 7] = [
     Subject::Submissions,
     Subject::JobStart,
     Subject::VmList,
     Subject::Process,
     Subject::Audit,
+    Subject::Projection,
+    Subject::Reconcile,
 ];
 
 impl Subject {
@@ -75,6 +87,8 @@ impl Subject {
             Self::VmList => "a page among many machines",
             Self::Process => "memory and start-up",
             Self::Audit => "the audit log",
+            Self::Projection => "20,000 watched machines",
+            Self::Reconcile => "20,000 reconciled rows",
         }
     }
 
@@ -85,6 +99,8 @@ impl Subject {
             Self::VmList => vm_list::measure(bed, step).await,
             Self::Process => process::measure(bed, step).await,
             Self::Audit => audit::measure(bed, step).await,
+            Self::Projection => projection::measure(bed, step).await,
+            Self::Reconcile => reconcile::measure(bed, step).await,
         }
     }
 }
@@ -93,11 +109,7 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
     let directory = workspace.scratch().join("bench");
     create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     let _claim = claim(&directory.join("lock"))?;
-    let step = Step::begin("building shepherd (release)");
-    let selection = ["--release", "--package", "shepherd-app", "--bin", "shepherd"];
-    let built = compile::build(workspace, &selection, &step).await?;
-    step.done("");
-
+    let built = build(workspace).await?;
     let mut signals = Signals::listen()?;
     // The data is kept in the sense of the test kit, because only such a server waits for the disk.
     let data = directory.join("postgres");
@@ -110,7 +122,8 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
     })
     .await?;
     step.done("");
-    let bed = Bed::new(workspace, &server, built.path("shepherd")?, directory)?;
+    let (shepherd, fleet) = (built.path("shepherd")?, built.path("shepherd-fleet")?);
+    let bed = Bed::new(workspace, &server, shepherd, fleet, directory)?;
     let mut figures = Vec::new();
     let outcome = tokio::select! {
         () = signals.stop_requested() => Err(anyhow::anyhow!("interrupted")),
@@ -121,6 +134,16 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
     remove_kept_data(&data)?;
     report(workspace, &figures)?;
     outcome
+}
+
+/// Builds what is run: the product, and the clusters it watches.
+async fn build(workspace: &Workspace) -> anyhow::Result<Executables> {
+    let step = Step::begin("building shepherd and its simulated clusters (release)");
+    let product = ["--release", "--package", "shepherd-app", "--bin", "shepherd"];
+    let clusters = ["--package", "shepherd-simulator", "--bin", "shepherd-fleet"];
+    let built = compile::build(workspace, &[product.as_slice(), &clusters].concat(), &step).await?;
+    step.done("");
+    Ok(built)
 }
 
 async fn measure(bed: &Bed<'_>, only: &[Subject], figures: &mut Vec<Figure>) -> anyhow::Result<()> {

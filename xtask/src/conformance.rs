@@ -1,8 +1,11 @@
 //! `cargo xtask conformance`: the contract of the cluster adapter, against a cluster of yours.
 //!
 //! The cases are those that run against the simulator in every test run; a difference between the two is a bug in the
-//! simulator or in the adapter. Each case makes a namespace of its own, named `contract-*`, and removes it.
+//! simulator or in the adapter. Each case makes a namespace of its own, named `contract-*`, and removes it. Cases that
+//! need what the cluster does not have are skipped, and listed by what is missing.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -62,18 +65,42 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         bail!("the cases could not be run; the output above says why");
     }
     let failed = failed.unwrap_or_default();
-    println!();
-    for case in &cases {
-        match outcome(case, &said, &failed) {
-            Outcome::Passed => println!("passed   {case}"),
-            Outcome::Skipped(reason) => println!("skipped  {case}: {reason}"),
-            Outcome::Failed => println!("FAILED   {case}"),
-        }
-    }
+    let outcomes: Vec<Outcome> = cases.iter().map(|case| outcome(case, &said, &failed)).collect();
+    println!("\n{}", report(&cases, &outcomes));
     if !failed.is_empty() {
         bail!("{} of {} cases failed", failed.len(), cases.len());
     }
     Ok(())
+}
+
+/// What passed and what failed, then what was skipped, by reason, then how many of each.
+fn report(cases: &[String], outcomes: &[Outcome]) -> String {
+    let mut lines = String::new();
+    let mut skipped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let (mut passed, mut failed) = (0, 0);
+    for (case, outcome) in cases.iter().zip(outcomes) {
+        match outcome {
+            Outcome::Passed => {
+                passed += 1;
+                let _ = writeln!(lines, "passed   {case}");
+            }
+            Outcome::Failed => {
+                failed += 1;
+                let _ = writeln!(lines, "FAILED   {case}");
+            }
+            Outcome::Skipped(reason) => skipped.entry(reason).or_default().push(case),
+        }
+    }
+    for (reason, cases) in &skipped {
+        let _ = writeln!(
+            lines,
+            "\nskipped, because {reason}:\n         {}",
+            cases.join("\n         ")
+        );
+    }
+    let skipped: usize = skipped.values().map(Vec::len).sum();
+    let _ = write!(lines, "\n{passed} passed, {skipped} skipped, {failed} failed");
+    lines
 }
 
 /// Shows every line as it comes, and keeps all of them.
@@ -87,7 +114,7 @@ async fn follow(output: impl AsyncRead + Unpin) -> anyhow::Result<Vec<String>> {
     Ok(seen)
 }
 
-/// The names in `cases![Need module::name, ...]`, in their order.
+/// The names in `cases![Need|Need module::name, ...]`, in their order.
 fn cases(table: &str) -> Vec<String> {
     let after = table.split_once("= cases![").map_or("", |(_, after)| after);
     let list = after.split_once("];").map_or("", |(list, _)| list);
@@ -127,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_cases_are_read_from_their_table() {
-        let table = "const CASES: &[Case] = cases![\n    Api a::one,\n    Controllers b::two,\n];\n";
+        let table = "const CASES: &[Case] = cases![\n    Api a::one,\n    Controllers|Clones b::two,\n];\n";
         assert_eq!(cases(table), ["one", "two"]);
     }
 
@@ -135,8 +162,26 @@ mod tests {
     fn the_table_of_the_contract_is_understood() {
         let table = include_str!("../../crates/shepherd-kubevirt/tests/it/contract.rs");
         let cases = cases(table);
-        assert!(cases.len() > 10, "{cases:?}");
+        assert!(cases.len() >= 60, "{cases:?}");
         assert!(cases.iter().all(|case| table.contains(&format!("::{case}"))));
+    }
+
+    #[test]
+    fn the_report_lists_what_was_skipped_by_reason() {
+        let cases = ["one", "two", "three", "four", "five"].map(str::to_owned);
+        let skipped = |reason: &str| Outcome::Skipped(reason.to_owned());
+        let outcomes = [
+            Outcome::Passed,
+            skipped("no KubeVirt"),
+            skipped("no clones"),
+            Outcome::Failed,
+            skipped("no KubeVirt"),
+        ];
+        let report = report(&cases, &outcomes);
+        assert!(report.starts_with("passed   one\nFAILED   four\n"), "{report}");
+        assert!(report.contains("skipped, because no KubeVirt:\n         two\n         five\n"));
+        assert!(report.contains("skipped, because no clones:\n         three\n"));
+        assert!(report.ends_with("\n1 passed, 3 skipped, 1 failed"));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Development commands of the workspace, run as `cargo xtask <command>`.
 //!
 //! One module per command; what several of them need lies beside them: `workspace` (where things are), `compile`
-//! (cargo builds with progress), `progress` and `signals`.
+//! (cargo builds with progress), `fleet` (many simulated clusters), `progress` and `signals`.
 
 mod bench;
 mod compile;
 mod conformance;
 mod demo;
+mod fleet;
 mod openapi;
 mod progress;
 mod signals;
@@ -41,6 +42,8 @@ enum Command {
     Openapi(openapi::Options),
     /// Measure throughput, latency, memory and start-up against their goals
     Bench(bench::Options),
+    /// Watch simulated clusters that are never well, and compare every row with its machine afterwards
+    Soak(bench::soak::Options),
     /// Run the contract of the cluster adapter against a real cluster
     Conformance(conformance::Options),
 }
@@ -55,6 +58,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(&workspace),
         Command::Openapi(options) => openapi::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options).await,
+        Command::Soak(options) => bench::soak::run(&workspace, &options).await,
         Command::Conformance(options) => conformance::run(&workspace, &options).await,
     }
 }

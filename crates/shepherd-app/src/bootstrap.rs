@@ -7,9 +7,10 @@ use shepherd_crypto::{KeyRing, MasterKey};
 use shepherd_identity::{Argon2Hasher, JwtIssuer};
 use shepherd_kubevirt::{CallLimits, Intake, KubeVirtProvider, KubeVirtRenderer};
 use shepherd_notify::{GuardedClient, InboxSender};
-use shepherd_ports::crypto::{Cipher, Digests};
+use shepherd_ports::crypto::{Cipher, Digests, KeyStore};
+use shepherd_ports::encryption_keys::EncryptionKeyQueries;
 use shepherd_ports::secrets::{SecretName, SecretStore};
-use shepherd_ports::{Clock, IdSource};
+use shepherd_ports::{Clock, IdSource, UnitOfWorkFactory};
 use shepherd_postgres::{ConnectOptions, PgStore};
 use shepherd_usecases::cluster::credentials::DatabaseCredentials;
 use shepherd_usecases::execution::{Operations, steps};
@@ -68,24 +69,41 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
     let tokens = JwtIssuer::new(Zeroizing::new(session_secret.as_bytes().to_vec()), further)
         .context("security.session_secret")?;
 
-    let cipher: Arc<dyn Cipher> = key_ring;
-    let credentials = Arc::new(DatabaseCredentials::new(Arc::new(store.clone()), Arc::clone(&cipher)));
+    let cipher: Arc<dyn Cipher> = key_ring.clone();
+    let keys: Arc<dyn KeyStore> = key_ring;
+    let credentials = Arc::new(DatabaseCredentials::new(
+        Arc::new(store.clone()),
+        Arc::clone(&cipher),
+        Arc::clone(&keys),
+        Arc::new(store.clone()),
+    ));
     let limits = CallLimits {
         call_timeout: config.k8s.call_timeout,
         concurrency: config.k8s.cluster_concurrency,
+        requests_per_second: config.k8s.qps,
+        burst: config.k8s.burst,
+        breaker_failures: config.k8s.breaker_failures,
+        breaker_open: config.k8s.breaker_open,
         ..CallLimits::default()
     };
+    let provider = Arc::new(KubeVirtProvider::new(credentials, Arc::clone(&clock), limits));
     let platform = Platform {
         store: Arc::new(store.clone()),
         read: Arc::new(store.clone()),
         leases: Arc::new(store.clone()),
-        provider: Arc::new(KubeVirtProvider::new(credentials, Arc::clone(&clock), limits)),
+        snapshots: provider.clone(),
+        clones: provider.clone(),
+        migrations: provider.clone(),
+        instance_types: provider.clone(),
+        provider,
+        changes: Arc::new(store.clone()),
         renderer: Arc::new(KubeVirtRenderer),
         intake: Arc::new(Intake::new(
             config.security.allow_insecure_clusters,
             config.security.outbound_allowlist.clone(),
         )),
         cipher,
+        keys,
         digests,
         passwords: Arc::new(Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY)?),
         tokens: Arc::new(tokens),
@@ -116,24 +134,35 @@ fn instance_name(ids: &dyn IdSource) -> String {
     format!("{host}-{:08x}", ids.next() & 0xffff_ffff)
 }
 
+/// The ring with every stored key.
 async fn key_ring(config: &Config, store: &PgStore) -> anyhow::Result<KeyRing> {
-    let active = match &config.security.encryption_key {
-        Some(given) => MasterKey::from_base64(given).context("ENCRYPTION_KEY")?,
-        None => {
-            let candidate = MasterKey::generate()?.to_base64();
-            MasterKey::from_base64(&store.load_or_create(SecretName::EncryptionKey, candidate).await?)
-                .context("the stored encryption key")?
-        }
-    };
-    let used = store.sealing_key_ids().await?;
-    if let Some(foreign) = used.iter().find(|id| id.as_str() != active.id()) {
+    let root = installation_key(config, store).await?;
+    let root_id = root.id().to_owned();
+    let ring = KeyRing::new(root);
+    let mut uow = store.begin().await?;
+    uow.encryption_keys().note_root(&root_id, SystemClock.now()).await?;
+    uow.commit().await?;
+    let stored = store.stored_keys().await?;
+    if let Err(error) = ring.install(&stored) {
         bail!(
-            "ENCRYPTION_KEY has id {}, but rows are sealed with the key {foreign}; start with that key (or, when it is the one in the \
-             database, without ENCRYPTION_KEY), and change keys only by `shepherd keys rotate --from-db`",
-            active.id()
+            "ENCRYPTION_KEY has id {root_id}, but rows are sealed with another key ({error}); start with that key (or, when it is the \
+             one in the database, without ENCRYPTION_KEY), and change keys only by `shepherd keys rotate --from-db`"
         );
     }
-    Ok(KeyRing::new(active, Vec::new()))
+    Ok(ring)
+}
+
+/// ENCRYPTION_KEY, or what the first start put into the database.
+async fn installation_key(config: &Config, store: &PgStore) -> anyhow::Result<MasterKey> {
+    if let Some(given) = &config.security.encryption_key {
+        return MasterKey::from_base64(given).context("ENCRYPTION_KEY");
+    }
+    if store.stored(SecretName::EncryptionKey).await?.is_none() && !store.stored_keys().await?.is_empty() {
+        bail!("the key of this installation is not in the database; start with ENCRYPTION_KEY");
+    }
+    let candidate = MasterKey::generate()?.to_base64();
+    let stored = store.load_or_create(SecretName::EncryptionKey, candidate).await?;
+    MasterKey::from_base64(&stored).context("the stored encryption key")
 }
 
 async fn session_secret(config: &Config, store: &PgStore) -> anyhow::Result<Zeroizing<String>> {

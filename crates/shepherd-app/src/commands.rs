@@ -2,7 +2,9 @@
 
 mod break_glass;
 mod doctor;
+mod keys;
 mod migrate;
+mod reconcile;
 mod seed;
 mod serve;
 
@@ -43,11 +45,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Compares rows with clusters and prints what is on one side only; fails when anything is.
+    Reconcile(reconcile::Options),
     /// Makes a user a platform administrator for 24 hours, for an emergency.
     BreakGlass {
         /// User name.
         #[arg(long)]
         user: String,
+    },
+    /// Looks at encryption keys, and rotates them.
+    Keys {
+        #[command(subcommand)]
+        what: keys::Keys,
     },
     /// Prints the OpenAPI document.
     Openapi,
@@ -105,7 +114,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
             Command::Seed => seed::run(&loaded.config).await,
             Command::Doctor { json } => doctor::run(&loaded.config, json).await,
+            Command::Reconcile(options) => reconcile::run(&loaded.config, options).await,
             Command::BreakGlass { user } => break_glass::run(&loaded.config, &user).await,
+            Command::Keys { what } => keys::run(loaded.config, what).await,
             Command::Openapi | Command::Config { .. } => Ok(()),
         }
     })

@@ -3,6 +3,7 @@
 //! The environment name of a key is the key in upper case with `.` as `_`; lists are separated by commas. Keys the
 //! file has and the product does not know stop the start.
 
+mod fleet;
 mod sources;
 
 use std::net::IpAddr;
@@ -17,11 +18,12 @@ use shepherd_domain::naming::NamingRules;
 use shepherd_domain::password::{MAX_LENGTH, MIN_LENGTH, PasswordMode, PasswordPolicy};
 use shepherd_domain::policy::SelfApproval;
 use shepherd_usecases::Settings;
-use shepherd_usecases::platform::{
-    ConfirmationSettings, ControllerSettings, ExecutionSettings, HeaderVariables, LoginSettings, SessionSettings,
-    UpkeepSettings,
+use shepherd_usecases::settings::{
+    ConfirmationSettings, ControllerSettings, ExecutionSettings, Features, HeaderVariables, LoginSettings,
+    SessionSettings, UpkeepSettings,
 };
 
+pub use fleet::{AdoptionConfig, K8sConfig, ReconcilerConfig, ReconcilerMode, VmConfig};
 pub use sources::{ConfigError, Loaded, load};
 
 /// All keys.
@@ -38,6 +40,10 @@ pub struct Config {
     pub confirmation: ConfirmationConfig,
     pub queue: QueueConfig,
     pub k8s: K8sConfig,
+    pub vm: VmConfig,
+    pub adoption: AdoptionConfig,
+    pub reconciler: ReconcilerConfig,
+    pub features: Features,
     pub notifications: NotificationsConfig,
     pub audit: AuditConfig,
     pub seed: SeedConfig,
@@ -358,42 +364,6 @@ impl Default for QueueConfig {
     }
 }
 
-/// `k8s.*`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct K8sConfig {
-    /// Calls to one cluster at once.
-    pub cluster_concurrency: usize,
-    /// How long an operation may take on its cluster.
-    #[serde(with = "humantime_serde")]
-    pub operation_timeout: Duration,
-    /// How long one call may take.
-    #[serde(with = "humantime_serde")]
-    pub call_timeout: Duration,
-    /// Between two health passes.
-    #[serde(with = "humantime_serde")]
-    pub health_interval: Duration,
-    /// Budget of one health pass.
-    #[serde(with = "humantime_serde")]
-    pub health_timeout: Duration,
-    /// From which a dry run is called slow.
-    #[serde(with = "humantime_serde")]
-    pub dry_run_warn: Duration,
-}
-
-impl Default for K8sConfig {
-    fn default() -> Self {
-        Self {
-            cluster_concurrency: 20,
-            operation_timeout: Duration::from_secs(300),
-            call_timeout: Duration::from_secs(30),
-            health_interval: Duration::from_secs(60),
-            health_timeout: Duration::from_secs(15),
-            dry_run_warn: Duration::from_secs(10),
-        }
-    }
-}
-
 /// `audit.*`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -534,6 +504,10 @@ impl Config {
                 ..defaults.controllers
             },
             dry_run_warn: self.k8s.dry_run_warn,
+            features: self.features,
+            creation_timeout: self.vm.creation_timeout,
+            adoption_interval: self.adoption.scan_interval,
+            reconciler: self.reconciler.settings(),
         }
     }
 
@@ -573,15 +547,8 @@ impl Config {
             !self.queue.dead_letter_retention.is_zero(),
             "queue.dead_letter_retention: more than nothing",
         );
-        require(self.k8s.cluster_concurrency >= 1, "k8s.cluster_concurrency: at least 1");
-        require(
-            !self.k8s.health_interval.is_zero(),
-            "k8s.health_interval: more than nothing",
-        );
-        require(
-            !self.k8s.health_timeout.is_zero(),
-            "k8s.health_timeout: more than nothing",
-        );
+        self.k8s.findings(&mut require);
+        self.reconciler.findings(&mut require);
         require(
             self.confirmation.max_failures >= 1,
             "confirmation.max_failures: at least 1",

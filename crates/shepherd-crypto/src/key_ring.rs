@@ -1,9 +1,13 @@
-//! The loaded keys: one seals, all open.
+//! The keys of an installation: its own one, and the data keys that are stored sealed under it.
+//!
+//! One key seals, all open. An installation that has never rotated seals with its own key; a rotation adds a data key,
+//! and from then on the installation's key seals data keys only.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use shepherd_ports::crypto::{Cipher, CipherError, Sealed, SealedPlace};
+use shepherd_ports::crypto::{Cipher, CipherError, KeyStore, Sealed, SealedPlace, StoredKey};
 use zeroize::Zeroizing;
 
 use crate::digest::hex;
@@ -27,50 +31,14 @@ impl LoadedKey {
             key: LessSafeKey::new(key),
         }
     }
-}
 
-/// Seals with the active key and opens with the active and the retired ones.
-///
-/// Nonces are random: up to 2^32 values sealed by one key, far more than the sealed columns of an installation ever
-/// hold, two of them share a nonce with a probability below 2^-32.
-pub struct KeyRing {
-    active: LoadedKey,
-    retired: Vec<LoadedKey>,
-}
-
-impl KeyRing {
-    /// A ring that seals with `active`; the master keys are overwritten on the way.
-    pub fn new(active: MasterKey, retired: Vec<MasterKey>) -> Self {
-        Self {
-            active: LoadedKey::new(&active),
-            retired: retired.iter().map(LoadedKey::new).collect(),
-        }
-    }
-
-    /// The id of the key that seals.
-    pub fn active_id(&self) -> &str {
-        &self.active.id
-    }
-
-    /// The ids of all keys that open, the active one first.
-    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
-        self.keys().map(|key| key.id.as_str())
-    }
-
-    fn keys(&self) -> impl Iterator<Item = &LoadedKey> {
-        std::iter::once(&self.active).chain(&self.retired)
-    }
-}
-
-impl Cipher for KeyRing {
     fn seal(&self, place: &SealedPlace, value: &[u8]) -> Result<Sealed, CipherError> {
         let nonce = random_bytes()?;
-        let mut bytes = header(&self.active.id, &nonce);
+        let mut bytes = header(&self.id, &nonce);
         // One allocation, so that no half-written copy of the value is left behind in freed memory.
         bytes.reserve_exact(value.len() + AES_256_GCM.tag_len());
         bytes.extend(value);
         let tag = self
-            .active
             .key
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
@@ -82,21 +50,16 @@ impl Cipher for KeyRing {
         bytes.extend(tag.as_ref());
         Ok(Sealed {
             bytes,
-            key_id: self.active.id.clone(),
+            key_id: self.id.clone(),
         })
     }
 
-    fn open(&self, place: &SealedPlace, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CipherError> {
-        let envelope = Envelope::parse(sealed).ok_or(CipherError::Malformed)?;
+    fn open(&self, place: &SealedPlace, envelope: &Envelope<'_>) -> Result<Zeroizing<Vec<u8>>, CipherError> {
         if envelope.body.len() < AES_256_GCM.tag_len() {
             return Err(CipherError::Malformed);
         }
-        let loaded = self
-            .keys()
-            .find(|key| key.id == envelope.key_id)
-            .ok_or_else(|| CipherError::UnknownKey(envelope.key_id.to_owned()))?;
         let mut value = Zeroizing::new(envelope.body.to_vec());
-        let length = loaded
+        let length = self
             .key
             .open_in_place(
                 Nonce::assume_unique_for_key(envelope.nonce),
@@ -108,6 +71,105 @@ impl Cipher for KeyRing {
         value.truncate(length);
         Ok(value)
     }
+}
+
+/// Seals with the active key and opens with every key it holds.
+///
+/// Nonces are random: up to 2^32 values sealed by one key, far more than the sealed columns of an installation ever
+/// hold, two of them share a nonce with a probability below 2^-32.
+pub struct KeyRing {
+    root: Arc<LoadedKey>,
+    held: RwLock<Arc<Held>>,
+}
+
+/// The keys of one moment.
+struct Held {
+    active: Arc<LoadedKey>,
+    data: Vec<Arc<LoadedKey>>,
+}
+
+impl KeyRing {
+    /// The ring of an installation without data keys: its own key seals. The master key is overwritten on the way.
+    pub fn new(root: MasterKey) -> Self {
+        let root = Arc::new(LoadedKey::new(&root));
+        let held = Held {
+            active: Arc::clone(&root),
+            data: Vec::new(),
+        };
+        Self {
+            root,
+            held: RwLock::new(Arc::new(held)),
+        }
+    }
+
+    /// Seals a stored data key, which this ring can open, under another key of the installation.
+    ///
+    /// # Errors
+    /// When the data key cannot be opened.
+    pub fn rewrap(&self, stored: &StoredKey, root: &MasterKey) -> Result<Vec<u8>, CipherError> {
+        let place = material_place(&stored.key_id);
+        let material = self.root.open(&place, &envelope_of(&self.root, stored)?)?;
+        Ok(LoadedKey::new(root).seal(&place, &material)?.bytes)
+    }
+
+    fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn load(&self, stored: &StoredKey, held: &Held) -> Result<Arc<LoadedKey>, CipherError> {
+        if stored.key_id == self.root.id {
+            return Ok(Arc::clone(&self.root));
+        }
+        if let Some(known) = held.data.iter().find(|key| key.id == stored.key_id) {
+            return Ok(Arc::clone(known));
+        }
+        let envelope = envelope_of(&self.root, stored)?;
+        let material = self.root.open(&material_place(&stored.key_id), &envelope)?;
+        let master = MasterKey::from_slice(&material).ok_or(CipherError::Malformed)?;
+        if master.id() != stored.key_id {
+            return Err(CipherError::Rejected);
+        }
+        Ok(Arc::new(LoadedKey::new(&master)))
+    }
+}
+
+/// The envelope of a stored data key, if this key of the installation sealed it.
+fn envelope_of<'a>(root: &LoadedKey, stored: &'a StoredKey) -> Result<Envelope<'a>, CipherError> {
+    let Some(material) = &stored.material else {
+        return Err(CipherError::UnknownKey(stored.key_id.clone()));
+    };
+    let envelope = Envelope::parse(material).ok_or(CipherError::Malformed)?;
+    if envelope.key_id == root.id {
+        Ok(envelope)
+    } else {
+        Err(CipherError::UnknownKey(envelope.key_id.to_owned()))
+    }
+}
+
+fn material_place(key_id: &str) -> SealedPlace {
+    SealedPlace {
+        table: "encryption_keys",
+        column: "sealed_material",
+        row: key_id.to_owned(),
+    }
+}
+
+impl Cipher for KeyRing {
+    fn seal(&self, place: &SealedPlace, value: &[u8]) -> Result<Sealed, CipherError> {
+        self.held().active.seal(place, value)
+    }
+
+    fn open(&self, place: &SealedPlace, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CipherError> {
+        let envelope = Envelope::parse(sealed).ok_or(CipherError::Malformed)?;
+        let held = self.held();
+        let key = held
+            .data
+            .iter()
+            .chain([&self.root])
+            .find(|key| key.id == envelope.key_id)
+            .ok_or_else(|| CipherError::UnknownKey(envelope.key_id.to_owned()))?;
+        key.open(place, &envelope)
+    }
 
     fn new_secret(&self) -> Result<Zeroizing<String>, CipherError> {
         let drawn = Zeroizing::new(random_bytes::<32>()?);
@@ -115,8 +177,47 @@ impl Cipher for KeyRing {
     }
 }
 
+impl KeyStore for KeyRing {
+    fn root_id(&self) -> String {
+        self.root.id.clone()
+    }
+
+    fn active_id(&self) -> String {
+        self.held().active.id.clone()
+    }
+
+    fn generate(&self) -> Result<StoredKey, CipherError> {
+        let master = MasterKey::generate()?;
+        let sealed = self.root.seal(&material_place(master.id()), master.bytes())?;
+        Ok(StoredKey {
+            key_id: master.id().to_owned(),
+            active: true,
+            material: Some(sealed.bytes),
+        })
+    }
+
+    fn install(&self, keys: &[StoredKey]) -> Result<(), CipherError> {
+        let before = self.held();
+        let mut data = Vec::new();
+        let mut active = Arc::clone(&self.root);
+        for stored in keys {
+            let key = self.load(stored, &before)?;
+            if stored.active {
+                active = Arc::clone(&key);
+            }
+            if key.id != self.root.id {
+                data.push(key);
+            }
+        }
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Held { active, data });
+        Ok(())
+    }
+}
+
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.key_ids()).finish()
+        let held = self.held();
+        let ids = held.data.iter().chain([&self.root]).map(|key| &key.id);
+        f.debug_list().entries(ids).finish()
     }
 }

@@ -92,6 +92,17 @@ impl MasterKey {
         Ok(Self::from_bytes(Zeroizing::new(random_bytes()?)))
     }
 
+    /// A key from its bytes, as it was sealed; `None` when there are not 32.
+    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; KEY_LEN] = bytes.try_into().ok()?;
+        Some(Self::from_bytes(Zeroizing::new(*bytes)))
+    }
+
+    /// The bytes, for sealing them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..]
+    }
+
     fn from_bytes(bytes: Zeroizing<[u8; KEY_LEN]>) -> Self {
         let mut id = sha256_hex(&bytes[..]);
         id.truncate(ID_LEN);

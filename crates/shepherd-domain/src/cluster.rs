@@ -27,6 +27,31 @@ impl ClusterStatus {
     }
 }
 
+/// How far the replica that watches a cluster has come with it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum WatchState {
+    /// Nobody has listed the cluster yet, or nobody is to watch it.
+    #[default]
+    Starting,
+    /// Rows follow the cluster.
+    Live,
+    /// The version the watch stood at is gone (410); a full list is under way.
+    Rebuilding,
+    /// The breaker is open after repeated failures.
+    Degraded,
+}
+
+impl WatchState {
+    /// The name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// Hardware and services found on a cluster. Nobody types these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

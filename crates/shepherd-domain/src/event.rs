@@ -20,29 +20,88 @@ pub enum EventType {
     VmDeletionRequested,
     VmDeletionCompleted,
     VmDeletionFailed,
+    VmStartRequested,
+    VmStartCompleted,
+    VmStartFailed,
+    VmStopRequested,
+    VmStopCompleted,
+    VmStopFailed,
+    VmRestartRequested,
+    VmRestartCompleted,
+    VmRestartFailed,
+    VmSnapshotRequested,
+    VmSnapshotCompleted,
+    VmSnapshotFailed,
+    VmSnapshotDeleteRequested,
+    VmSnapshotDeleteCompleted,
+    VmSnapshotDeleteFailed,
+    VmRestoreRequested,
+    VmRestoreCompleted,
+    VmRestoreFailed,
+    VmCloneRequested,
+    VmCloneCompleted,
+    VmCloneFailed,
+    VmMigrationRequested,
+    VmMigrationCompleted,
+    VmMigrationFailed,
+    VmMigrationCancelRequested,
+    VmMigrationCancelCompleted,
+    VmMigrationCancelFailed,
+    VmAdopted,
     RequestCancelled,
     SystemCreated,
     SystemDeleted,
     ServiceCreated,
     ServiceDeleted,
     NamespaceCreated,
+    ClusterKubevirtVersionChanged,
 }
 
 impl EventType {
     /// Whether the event asks the worker for something.
     pub fn is_work(self) -> bool {
         match self {
-            Self::VmCreationRequested | Self::VmDeletionRequested => true,
+            Self::VmCreationRequested
+            | Self::VmDeletionRequested
+            | Self::VmStartRequested
+            | Self::VmStopRequested
+            | Self::VmRestartRequested
+            | Self::VmSnapshotRequested
+            | Self::VmSnapshotDeleteRequested
+            | Self::VmRestoreRequested
+            | Self::VmCloneRequested
+            | Self::VmMigrationRequested
+            | Self::VmMigrationCancelRequested => true,
             Self::VmCreationCompleted
             | Self::VmCreationFailed
             | Self::VmDeletionCompleted
             | Self::VmDeletionFailed
+            | Self::VmStartCompleted
+            | Self::VmStartFailed
+            | Self::VmStopCompleted
+            | Self::VmStopFailed
+            | Self::VmRestartCompleted
+            | Self::VmRestartFailed
+            | Self::VmSnapshotCompleted
+            | Self::VmSnapshotFailed
+            | Self::VmSnapshotDeleteCompleted
+            | Self::VmSnapshotDeleteFailed
+            | Self::VmRestoreCompleted
+            | Self::VmRestoreFailed
+            | Self::VmCloneCompleted
+            | Self::VmCloneFailed
+            | Self::VmMigrationCompleted
+            | Self::VmMigrationFailed
+            | Self::VmMigrationCancelCompleted
+            | Self::VmMigrationCancelFailed
+            | Self::VmAdopted
             | Self::RequestCancelled
             | Self::SystemCreated
             | Self::SystemDeleted
             | Self::ServiceCreated
             | Self::ServiceDeleted
-            | Self::NamespaceCreated => false,
+            | Self::NamespaceCreated
+            | Self::ClusterKubevirtVersionChanged => false,
         }
     }
 

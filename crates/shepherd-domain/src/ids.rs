@@ -105,6 +105,18 @@ typed_ids! {
     AuditWebhookId,
     /// A revision row of a virtual machine.
     RevisionId,
+    /// A snapshot of a virtual machine.
+    SnapshotId,
+    /// A clone of a virtual machine.
+    CloneId,
+    /// A live migration of a virtual machine.
+    MigrationId,
+    /// A machine on a cluster that may be adopted.
+    AdoptionId,
+    /// A run of the reconciler.
+    ReconcilerRunId,
+    /// A finding of a run of the reconciler.
+    FindingId,
     /// An attempt to prove a password, as one subject of throttling sees it.
     LoginAttemptId,
 }

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod actor;
+pub mod adoption;
 pub mod audit;
 pub mod audit_webhook;
 pub mod catalog;
@@ -13,6 +14,7 @@ pub mod cluster;
 pub mod environment;
 pub mod event;
 pub mod ids;
+pub mod infrastructure;
 pub mod labels;
 pub mod naming;
 pub mod network;
@@ -22,6 +24,7 @@ pub mod password;
 pub mod placement;
 pub mod policy;
 pub mod problem;
+pub mod reconciler;
 pub mod redaction;
 pub mod rendering;
 pub mod spec;

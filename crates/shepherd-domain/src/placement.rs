@@ -25,7 +25,7 @@ pub struct Candidate {
     pub capabilities: DetectedCapabilities,
     /// Detected storage classes.
     pub storage_classes: Vec<String>,
-    /// The administrator's choice among them.
+    /// The one that is taken when nobody chooses: the administrator's, else the cluster's own default.
     pub default_storage_class: Option<String>,
     /// 0 to 1000, higher is preferred.
     pub scheduling_weight: i32,

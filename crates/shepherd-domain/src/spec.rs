@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::InstanceSize;
-use crate::ids::{InstanceSizeId, ServiceId, TemplateId, UserId, VmId};
+use crate::ids::{CloneId, InstanceSizeId, MigrationId, ServiceId, SnapshotId, TemplateId, UserId, VmId};
 
 /// The spec of a CREATE_VM request; required fields first, the rest falls back to the size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,62 @@ pub struct DeletePayload {
     /// Why, when given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// The immutable payload of a work event about an existing machine: power, snapshots, restores, clones, migrations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationPayload {
+    /// Version of this shape, 1.
+    pub schema: u32,
+    /// The machine; of a clone its source.
+    pub vm_id: VmId,
+    /// Its name.
+    pub vm_name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Who asked.
+    pub requester: UserId,
+    /// Why, when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The snapshot that is to be taken, deleted or restored from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotTarget>,
+    /// The clone that is to be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<CloneTarget>,
+    /// The migration that is to be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationTarget>,
+}
+
+/// A snapshot in a payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotTarget {
+    /// The row; of a snapshot that is to be taken the id it will have.
+    pub id: SnapshotId,
+    /// Its name.
+    pub name: String,
+}
+
+/// A clone in a payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneTarget {
+    /// The id the record of the clone will have.
+    pub id: CloneId,
+    /// The id the new machine will have.
+    pub vm_id: VmId,
+    /// Service of the new machine.
+    pub service_id: ServiceId,
+    /// Whether the new machine is started once it is there.
+    pub start: bool,
+}
+
+/// A live migration in a payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationTarget {
+    /// The id the record of the migration will have.
+    pub id: MigrationId,
 }
 
 /// A template as history names it.

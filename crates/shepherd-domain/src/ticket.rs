@@ -36,6 +36,20 @@ impl RequestType {
         self.into()
     }
 
+    /// The group within which a machine has one open ticket at most, as the database has it.
+    pub fn operation_group(self) -> &'static str {
+        match self {
+            Self::CreateVm | Self::CloneVm => "CREATE",
+            Self::ModifyVm => "MODIFY",
+            Self::DeleteVm => "DELETE",
+            Self::StartVm | Self::StopVm | Self::RestartVm => "POWER",
+            Self::VncAccess => "VNC",
+            Self::BatchCreate | Self::BatchDelete | Self::BatchPower => "BATCH",
+            Self::SnapshotVm | Self::DeleteSnapshot | Self::RestoreVm => "SNAPSHOT",
+            Self::MigrateVm => "MIGRATE",
+        }
+    }
+
     /// The name on the wire: the request type without `_VM`.
     pub fn operation_type(self) -> &'static str {
         let name = self.as_str();

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
+use crate::ticket::RequestType;
 use crate::transition::{InvalidTransition, Transition, step};
 
 /// The status of a virtual machine. Only an observation promotes it to RUNNING.
@@ -38,10 +39,62 @@ pub enum VmStatus {
 impl VmStatus {
     /// The states from which a deletion is accepted.
     pub const DELETABLE: &'static [Self] = &[Self::Running, Self::Stopped, Self::Failed, Self::Paused, Self::Unknown];
+    /// The states from which a stop is accepted.
+    pub const STOPPABLE: &'static [Self] = &[Self::Running, Self::Pending, Self::Paused];
 
     /// The name on the wire and in the database.
     pub fn as_str(self) -> &'static str {
         self.into()
+    }
+
+    /// The states from which a request about an existing machine is accepted, at submission and at approval. Empty
+    /// for requests that are about no machine, or that have rules of their own.
+    pub const fn admitted(request: RequestType) -> &'static [Self] {
+        match request {
+            RequestType::StartVm => &[Self::Stopped, Self::Paused],
+            RequestType::StopVm => Self::STOPPABLE,
+            RequestType::RestartVm | RequestType::MigrateVm => &[Self::Running],
+            RequestType::ModifyVm | RequestType::SnapshotVm | RequestType::CloneVm => {
+                &[Self::Running, Self::Stopped, Self::Paused]
+            }
+            RequestType::RestoreVm => &[Self::Stopped],
+            // What a snapshot is of does not matter to its end.
+            RequestType::DeleteSnapshot => &[
+                Self::Pending,
+                Self::Running,
+                Self::Stopping,
+                Self::Stopped,
+                Self::Paused,
+                Self::Migrating,
+                Self::Failed,
+                Self::Unknown,
+            ],
+            RequestType::DeleteVm => Self::DELETABLE,
+            RequestType::CreateVm
+            | RequestType::VncAccess
+            | RequestType::BatchCreate
+            | RequestType::BatchDelete
+            | RequestType::BatchPower => &[],
+        }
+    }
+
+    /// Asks whether a request about an existing machine is accepted in this state.
+    pub fn admit(self, request: RequestType) -> Result<(), InvalidTransition<Self>> {
+        let allowed = Self::admitted(request);
+        if allowed.contains(&self) {
+            Ok(())
+        } else {
+            Err(InvalidTransition {
+                from: self,
+                operation: request.operation_type(),
+                allowed,
+            })
+        }
+    }
+
+    /// The cluster was told to stop the machine; what follows is observed.
+    pub fn stop(self) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        step(self, "STOP", Self::STOPPABLE, Self::Stopping)
     }
 
     /// A deletion was approved. A CREATING machine can be deleted once its create ticket has FAILED.
@@ -116,6 +169,8 @@ pub struct ObservedVm {
     pub ip: Option<String>,
     /// Whether pending changes need a restart.
     pub restart_required: bool,
+    /// Condition LiveMigratable of the instance; `None` when it says nothing.
+    pub live_migratable: Option<bool>,
     /// The event that created the object, from its annotation.
     pub event_id: Option<String>,
     /// The row the object belongs to, from its annotation.

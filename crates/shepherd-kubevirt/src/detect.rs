@@ -27,16 +27,20 @@ const DEFAULT_CLASS: [&str; 2] = [
     "storageclass.beta.kubernetes.io/is-default-class",
 ];
 
-/// Looks at a cluster.
+/// Looks whether a cluster is well: its version and its KubeVirt.
 ///
 /// # Errors
 /// Whatever kept the version from being read, and a connection that was lost on the way to KubeVirt's state.
+pub(crate) async fn health(client: &Client, cluster: ClusterId) -> Result<ClusterFacts, ProviderError> {
+    look(client, cluster).await.map(|(facts, _)| facts)
+}
+
+/// Looks at all of a cluster.
+///
+/// # Errors
+/// As [`health`].
 pub(crate) async fn probe(client: &Client, cluster: ClusterId) -> Result<ClusterFacts, ProviderError> {
-    let version = client
-        .apiserver_version()
-        .await
-        .map_err(|error| provider_error(&error))?;
-    let kubevirt = kubevirt::read(client, cluster).await?;
+    let (facts, permitted_devices) = look(client, cluster).await?;
     let (nodes, networks, groups, classes) = tokio::join!(
         list(client, kind("", "v1", "Node", "nodes")),
         list(
@@ -55,9 +59,10 @@ pub(crate) async fn probe(client: &Client, cluster: ClusterId) -> Result<Cluster
     let networks = read_or_warn(cluster, "network attachments", networks);
     let groups = read_or_warn(cluster, "API groups", groups);
     let classes = read_or_warn(cluster, "storage classes", classes);
-    let capabilities = nodes.zip(networks).zip(groups).map(|((nodes, networks), groups)| {
+    let read = nodes.zip(networks).zip(groups).zip(permitted_devices);
+    let capabilities = read.map(|(((nodes, networks), groups), permitted_devices)| {
         let mut gpu_devices = hardware::gpus(&nodes);
-        gpu_devices.extend(kubevirt.permitted_devices);
+        gpu_devices.extend(permitted_devices);
         DetectedCapabilities {
             gpu_devices,
             hugepages: hardware::hugepages(&nodes),
@@ -68,14 +73,32 @@ pub(crate) async fn probe(client: &Client, cluster: ClusterId) -> Result<Cluster
         }
     });
     Ok(ClusterFacts {
+        capabilities,
+        storage_classes: classes.map(|classes| storage_classes(&classes)),
+        ..facts
+    })
+}
+
+/// Versions and KubeVirt, and the devices that KubeVirt lets machines ask for.
+async fn look(client: &Client, cluster: ClusterId) -> Result<(ClusterFacts, Option<BTreeSet<String>>), ProviderError> {
+    let version = client
+        .apiserver_version()
+        .await
+        .map_err(|error| provider_error(&error))?;
+    let kubevirt = kubevirt::read(client, cluster).await?;
+    if kubevirt.reason.is_none() && kubevirt.version.is_none() {
+        tracing::warn!(%cluster, "KubeVirt is deployed and does not say which version it is");
+    }
+    let facts = ClusterFacts {
         kubernetes_version: version.git_version,
         kubevirt_version: kubevirt.version,
         kubevirt_deployed: kubevirt.reason.is_none(),
         reason: kubevirt.reason,
         features: kubevirt.features,
-        capabilities,
-        storage_classes: classes.map(|classes| storage_classes(&classes)),
-    })
+        capabilities: None,
+        storage_classes: None,
+    };
+    Ok((facts, kubevirt.permitted_devices))
 }
 
 /// All objects of a kind, in all namespaces.

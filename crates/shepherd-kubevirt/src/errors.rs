@@ -7,16 +7,17 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use kube::core::Status;
-use kube::runtime::watcher;
 use shepherd_domain::redaction::redact_and_truncate;
 use shepherd_ports::providers::ProviderError;
+
+mod transport;
 
 /// Longest text that is kept of anything a server says.
 pub(crate) const MAX_TEXT: usize = 512;
 /// Most causes that are kept of a refusal.
 const MAX_CAUSES: usize = 20;
 /// The reason kube puts on an error whose body is no `Status`.
-const NOT_A_STATUS: &str = "Failed to parse error data";
+pub(crate) const NOT_A_STATUS: &str = "Failed to parse error data";
 /// What an API server answers, as plain text, below a group or version that it does not serve.
 const KIND_NOT_SERVED: &str = "404 page not found";
 
@@ -33,18 +34,7 @@ pub(crate) fn provider_error(error: &kube::Error) -> ProviderError {
             ProviderError::Schema(chain(error))
         };
     }
-    ProviderError::Unreachable(chain(error))
-}
-
-/// The port's error for a failed watch.
-pub(crate) fn watch_error(error: &watcher::Error) -> ProviderError {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => provider_error(error),
-        watcher::Error::WatchError(status) => of_status(status),
-        watcher::Error::NoResourceVersion => ProviderError::Schema("metadata.resourceVersion is missing".to_owned()),
-    }
+    ProviderError::Unreachable(transport::cause(error).map_or_else(|| chain(error), str::to_owned))
 }
 
 /// Whether the API server itself says that the object (or its namespace) is not there.
@@ -55,16 +45,10 @@ pub(crate) fn is_absent(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404 && status.reason == "NotFound")
 }
 
-/// Whether a watch has to start over with a list. This is routine and no failure.
-pub(crate) fn is_expired(error: &watcher::Error) -> bool {
-    let gone = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 410);
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => gone(error),
-        watcher::Error::WatchError(status) => status.code == 410,
-        watcher::Error::NoResourceVersion => false,
-    }
+/// Whether a list or watch has to start over, because the version it goes on from is gone. This is routine and no
+/// failure.
+pub(crate) fn is_expired(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 410)
 }
 
 /// An answer that lacks `what`.
@@ -87,7 +71,8 @@ fn of_status(status: &Status) -> ProviderError {
         408 | 504 => ProviderError::Timeout(message),
         409 if status.reason == "AlreadyExists" => ProviderError::AlreadyExists(message),
         409 => ProviderError::Conflict(message),
-        410 => ProviderError::Unreachable(message),
+        // The list or version that was asked to go on is gone; the server is not.
+        410 => ProviderError::Conflict(message),
         429 => ProviderError::Throttled {
             retry_after: retry_after(status),
         },
@@ -175,7 +160,8 @@ mod tests {
                 }
             );
         }
-        for code in [0, 410, 500, 502, 503] {
+        assert_eq!(coded(410, "Expired"), ProviderError::Conflict(why()));
+        for code in [0, 500, 502, 503] {
             assert!(
                 matches!(coded(code, "InternalError"), ProviderError::Unreachable(_)),
                 "{code}"

@@ -13,6 +13,8 @@ use shepherd_ports::providers::ProviderError;
 
 use crate::errors::{MAX_TEXT, lacks};
 
+mod unmapped;
+
 /// Conditions that explain what is wrong, most severe first, with the value that makes them a complaint.
 const COMPLAINTS: [(&str, bool); 4] = [
     ("Failure", true),
@@ -20,6 +22,9 @@ const COMPLAINTS: [(&str, bool); 4] = [
     ("DataVolumesReady", false),
     ("PodScheduled", false),
 ];
+
+/// Conditions that say something else than a complaint.
+const FACTS: [&str; 3] = ["RestartRequired", "Paused", "LiveMigratable"];
 
 /// What matters of a VirtualMachine.
 #[derive(Clone, Debug)]
@@ -36,7 +41,7 @@ pub(crate) struct MachineView {
     /// The cluster's controller has not written a status yet.
     untouched: bool,
     run_strategy: Option<String>,
-    conditions: Vec<Condition>,
+    conditions: Box<[Condition]>,
     event_id: Option<String>,
     vm_id: Option<String>,
     managed: bool,
@@ -56,16 +61,17 @@ pub(crate) struct InstanceView {
     pub resource_version: u64,
     owners: Vec<String>,
     phase: Option<String>,
-    conditions: Vec<Condition>,
+    conditions: Box<[Condition]>,
     node: Option<String>,
     ip: Option<String>,
 }
 
+/// A condition that is known here; its message is kept when it is a complaint, and cut like everything a server says.
 #[derive(Clone, Debug)]
 struct Condition {
-    kind: String,
+    kind: &'static str,
     holds: Option<bool>,
-    message: String,
+    complaint: Option<Box<str>>,
 }
 
 impl MachineView {
@@ -186,6 +192,7 @@ pub(crate) fn merge(vm: &MachineView, vmi: Option<&InstanceView>) -> ObservedVm 
         node: vmi.and_then(|instance| instance.node.clone()),
         ip: vmi.and_then(|instance| instance.ip.clone()),
         restart_required: holds(&vm.conditions, "RestartRequired"),
+        live_migratable: vmi.and_then(|instance| said(&instance.conditions, "LiveMigratable")),
         event_id: vm.event_id.clone(),
         vm_id: vm.vm_id.clone(),
         managed: vm.managed,
@@ -224,11 +231,7 @@ fn of_printable_status(printable: &str) -> ObservedCondition {
         | "DataVolumeError" => VmStatus::Failed,
         "Unknown" => VmStatus::Unknown,
         unmapped => {
-            tracing::warn!(
-                metric = "kubevirt_unmapped_status_total",
-                printable_status = unmapped,
-                "a machine reports a status this version does not know"
-            );
+            unmapped::report(unmapped);
             VmStatus::Unknown
         }
     };
@@ -271,12 +274,14 @@ fn plain_counterpart(condition: ObservedCondition) -> Option<&'static str> {
 }
 
 fn message(vm: &MachineView, vmi: Option<&InstanceView>) -> Option<String> {
-    let of_instance = vmi.map(|instance| instance.conditions.as_slice()).unwrap_or_default();
+    let of_instance = vmi.map(|instance| &*instance.conditions).unwrap_or_default();
     let all = || vm.conditions.iter().chain(of_instance);
-    let complaint = COMPLAINTS.iter().find_map(|(kind, value)| {
-        all().find(|found| found.kind == *kind && found.holds == Some(*value) && !found.message.is_empty())
-    })?;
-    Some(redact_and_truncate(&complaint.message, MAX_TEXT))
+    COMPLAINTS.iter().find_map(|(kind, _)| {
+        let complaint = all()
+            .filter(|found| found.kind == *kind)
+            .find_map(|found| found.complaint.as_deref())?;
+        Some(complaint.to_owned())
+    })
 }
 
 fn holds(conditions: &[Condition], kind: &str) -> bool {
@@ -285,23 +290,33 @@ fn holds(conditions: &[Condition], kind: &str) -> bool {
         .any(|condition| condition.kind == kind && condition.holds == Some(true))
 }
 
-fn conditions(status: &Value) -> Vec<Condition> {
+/// What the instance or machine says about a condition; `None` when it says nothing, or that it does not know.
+fn said(conditions: &[Condition], kind: &str) -> Option<bool> {
+    conditions.iter().find(|condition| condition.kind == kind)?.holds
+}
+
+fn conditions(status: &Value) -> Box<[Condition]> {
     let entries = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    entries
-        .iter()
-        .filter_map(|entry| {
-            let holds = match entry["status"].as_str() {
-                Some("True") => Some(true),
-                Some("False") => Some(false),
-                Some(_) | None => None,
-            };
-            Some(Condition {
-                kind: text(&entry["type"])?,
-                holds,
-                message: text(&entry["message"]).unwrap_or_default(),
-            })
-        })
-        .collect()
+    entries.iter().filter_map(condition_of).collect()
+}
+
+fn condition_of(entry: &Value) -> Option<Condition> {
+    let written = entry["type"].as_str()?;
+    let complains = COMPLAINTS.iter().find(|(kind, _)| *kind == written);
+    let kind = match complains {
+        Some((kind, _)) => *kind,
+        None => FACTS.into_iter().find(|kind| *kind == written)?,
+    };
+    let holds = match entry["status"].as_str() {
+        Some("True") => Some(true),
+        Some("False") => Some(false),
+        Some(_) | None => None,
+    };
+    let complaint = complains
+        .filter(|(_, value)| holds == Some(*value))
+        .and_then(|_| text(&entry["message"]))
+        .map(|message| redact_and_truncate(&message, MAX_TEXT).into_boxed_str());
+    Some(Condition { kind, holds, complaint })
 }
 
 fn run_strategy(spec: &Value) -> Option<String> {

@@ -1,7 +1,6 @@
-//! The provider: every call takes a permit of its cluster and ends in time.
+//! The provider: every call goes through the registry, which keeps clusters apart.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -9,68 +8,43 @@ use kube::Client;
 use shepherd_domain::Environment;
 use shepherd_domain::cluster::ClusterFacts;
 use shepherd_domain::ids::ClusterId;
+use shepherd_domain::infrastructure::{Marks, VmManifest, VmPage};
 use shepherd_domain::rendering::VmDocument;
 use shepherd_domain::vm::ObservedVm;
 use shepherd_ports::Clock;
 use shepherd_ports::clusters::CredentialProvider;
-use shepherd_ports::providers::{ApplyMode, EnsuredNamespace, InfrastructureProvider, ProviderError, VmWatchEvent};
+use shepherd_ports::providers::{
+    ApplyMode, EnsuredNamespace, InfrastructureProvider, ListOptions, ProviderError, VmWatchEvent,
+};
 
-use crate::registry::Registry;
-use crate::{apply, detect, machines, namespaces, watch};
-
-/// How much one replica asks of one cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallLimits {
-    /// Longest time of a single call, 30 s by default.
-    pub call_timeout: Duration,
-    /// Longest wait for a permit, 30 s by default.
-    pub permit_wait: Duration,
-    /// Calls at the same time per cluster, 20 by default.
-    pub concurrency: usize,
-    /// Longest time a credential version is trusted without looking again, 30 s by default.
-    pub credential_refresh: Duration,
-}
-
-impl Default for CallLimits {
-    fn default() -> Self {
-        let half_a_minute = Duration::from_secs(30);
-        Self {
-            call_timeout: half_a_minute,
-            permit_wait: half_a_minute,
-            concurrency: 20,
-            credential_refresh: half_a_minute,
-        }
-    }
-}
+use crate::power::{self, Action};
+pub use crate::registry::CallLimits;
+use crate::registry::{Lane, Registry};
+use crate::{apply, detect, listing, machines, manifest, marking, namespaces, watch};
 
 /// Machines on KubeVirt clusters.
 pub struct KubeVirtProvider {
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
-    limits: CallLimits,
 }
 
 impl KubeVirtProvider {
     /// A provider without any connection yet; clients are built at the first call to a cluster.
     pub fn new(credentials: Arc<dyn CredentialProvider>, clock: Arc<dyn Clock>, limits: CallLimits) -> Self {
-        let registry = Arc::new(Registry::new(
-            credentials,
-            limits.concurrency.max(1),
-            limits.credential_refresh,
-        ));
         Self {
-            registry,
+            registry: Arc::new(Registry::new(credentials, limits)),
             clock,
-            limits,
         }
     }
 
-    /// Says that a cluster's credentials were created, rotated or deleted: the next call looks at them again.
-    pub fn invalidate(&self, cluster: ClusterId) {
-        self.registry.invalidate(cluster);
+    /// Drops the client, permits and breaker of a cluster that is gone; calls under way finish.
+    pub fn forget(&self, cluster: ClusterId) {
+        self.registry.forget(cluster);
     }
 
-    async fn call<T, F>(
+    /// Makes one call within the limits of its cluster. What `work` answers may outlive the call (a console does), but
+    /// then holds no permit.
+    pub(crate) async fn call<T, F>(
         &self,
         cluster: ClusterId,
         operation: &'static str,
@@ -80,18 +54,7 @@ impl KubeVirtProvider {
         T: Send,
         F: Future<Output = Result<T, ProviderError>> + Send,
     {
-        let _permit = self.registry.permit(cluster, self.limits.permit_wait).await?;
-        let call = async {
-            let connection = self.registry.connection(cluster).await?;
-            work(connection.client).await
-        };
-        let outcome = tokio::time::timeout(self.limits.call_timeout, call)
-            .await
-            .unwrap_or_else(|_| Err(ProviderError::Timeout(operation.to_owned())));
-        if let Err(error) = &outcome {
-            tracing::debug!(%cluster, operation, %error, "a call to a cluster failed");
-        }
-        outcome
+        self.registry.call(cluster, operation, Lane::Regular, work).await
     }
 }
 
@@ -109,6 +72,39 @@ impl InfrastructureProvider for KubeVirtProvider {
     ) -> Result<Option<ObservedVm>, ProviderError> {
         self.call(cluster, "get_vm", move |client| async move {
             machines::get_vm(&client, namespace, name).await
+        })
+        .await
+    }
+
+    async fn list_vms(&self, cluster: ClusterId, options: &ListOptions) -> Result<VmPage, ProviderError> {
+        self.call(cluster, "list_vms", move |client| async move {
+            listing::list_vms(&client, cluster, options).await
+        })
+        .await
+    }
+
+    async fn get_manifest(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<VmManifest>, ProviderError> {
+        self.call(cluster, "get_manifest", move |client| async move {
+            manifest::get_manifest(&client, namespace, name).await
+        })
+        .await
+    }
+
+    async fn mark_vm(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        marks: &Marks,
+    ) -> Result<ObservedVm, ProviderError> {
+        self.call(cluster, "mark_vm", move |client| async move {
+            marking::mark_vm(&client, namespace, name, uid, marks).await
         })
         .await
     }
@@ -138,6 +134,45 @@ impl InfrastructureProvider for KubeVirtProvider {
         .await
     }
 
+    async fn start_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError> {
+        self.call(cluster, "start_vm", move |client| async move {
+            power::act(&client, namespace, name, Action::Start).await
+        })
+        .await
+    }
+
+    async fn stop_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError> {
+        self.call(cluster, "stop_vm", move |client| async move {
+            power::act(&client, namespace, name, Action::Stop).await
+        })
+        .await
+    }
+
+    async fn restart_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError> {
+        self.call(cluster, "restart_vm", move |client| async move {
+            power::act(&client, namespace, name, Action::Restart).await
+        })
+        .await
+    }
+
+    async fn pause_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError> {
+        self.call(cluster, "pause_vm", move |client| async move {
+            power::act(&client, namespace, name, Action::Pause).await
+        })
+        .await
+    }
+
+    async fn unpause_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError> {
+        self.call(cluster, "unpause_vm", move |client| async move {
+            power::act(&client, namespace, name, Action::Unpause).await
+        })
+        .await
+    }
+
+    fn breaker_open(&self, cluster: ClusterId) -> bool {
+        self.registry.breaker_open(cluster)
+    }
+
     async fn namespace_exists(&self, cluster: ClusterId, namespace: &str) -> Result<bool, ProviderError> {
         self.call(cluster, "namespace_exists", move |client| async move {
             namespaces::exists(&client, namespace).await
@@ -163,16 +198,25 @@ impl InfrastructureProvider for KubeVirtProvider {
         cluster: ClusterId,
     ) -> Result<BoxStream<'static, Result<VmWatchEvent, ProviderError>>, ProviderError> {
         // A watch holds no permit: it lasts as long as the process and would never give it back.
-        let connection = tokio::time::timeout(self.limits.call_timeout, self.registry.connection(cluster))
-            .await
-            .unwrap_or_else(|_| Err(ProviderError::Timeout("watch_vms".to_owned())))?;
-        Ok(watch::machines(Arc::clone(&self.registry), cluster, connection))
+        self.registry.connection(cluster).await?;
+        Ok(watch::machines(Arc::clone(&self.registry), cluster))
+    }
+
+    fn invalidate(&self, cluster: ClusterId) {
+        self.registry.invalidate(cluster);
+    }
+
+    fn invalidate_all(&self) {
+        self.registry.invalidate_all();
+    }
+
+    async fn probe_health(&self, cluster: ClusterId) -> Result<ClusterFacts, ProviderError> {
+        let probe = move |client: Client| async move { detect::health(&client, cluster).await };
+        self.registry.call(cluster, "probe_health", Lane::Health, probe).await
     }
 
     async fn probe(&self, cluster: ClusterId) -> Result<ClusterFacts, ProviderError> {
-        self.call(cluster, "probe", move |client| async move {
-            detect::probe(&client, cluster).await
-        })
-        .await
+        let probe = move |client: Client| async move { detect::probe(&client, cluster).await };
+        self.registry.call(cluster, "probe", Lane::Health, probe).await
     }
 }

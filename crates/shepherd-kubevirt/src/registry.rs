@@ -1,26 +1,35 @@
-//! Clients and call permits, per cluster.
+//! Clusters kept apart: each has its own client, permits, pace and breaker, and nothing is shared between two.
+//!
+//! - `client` builds clients and guards what passes through them
+//! - `limits` holds permits and the pace of requests
+//! - `breaker` decides when a cluster is left alone
+//! - `call` takes one call through all of them
 //!
 //! A client belongs to one version of a cluster's credentials. The version is looked up again when it was last seen
 //! too long ago or when somebody says that it changed; a new one makes a new client, and calls that are under way
 //! finish on the old one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use shepherd_domain::ids::ClusterId;
 use shepherd_ports::clusters::{CredentialProvider, RestConfig};
 use shepherd_ports::providers::ProviderError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// How long the connection to an API server may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a write may make no progress.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+mod breaker;
+mod call;
+mod client;
+mod limits;
+
+pub(crate) use call::Lane;
+pub(crate) use client::Oversize;
+pub use limits::CallLimits;
+
+use breaker::Breaker;
+use limits::{Pace, Permits};
 
 /// A client and the version of the credentials it was built from.
 #[derive(Clone)]
@@ -31,56 +40,82 @@ pub(crate) struct Connection {
     pub version: String,
 }
 
-/// Clients and permits of all clusters.
+/// All clusters.
 pub(crate) struct Registry {
     credentials: Arc<dyn CredentialProvider>,
-    concurrency: usize,
-    refresh: Duration,
+    limits: CallLimits,
     slots: Mutex<HashMap<ClusterId, Arc<Slot>>>,
 }
 
+/// One cluster.
 struct Slot {
-    permits: Arc<Semaphore>,
+    cluster: ClusterId,
+    permits: Arc<Permits>,
+    // Health is looked at by one at a time, and never behind other calls.
+    health: Arc<Permits>,
+    pace: Arc<Pace>,
+    breaker: Mutex<Breaker>,
     // Held while credentials are looked up, so that a burst of calls looks them up once.
     known: tokio::sync::Mutex<Option<Known>>,
-    stale: AtomicBool,
+    // Counts how often the credentials were said to have changed.
+    changes: AtomicU64,
 }
 
 struct Known {
     connection: Connection,
     allow_insecure_tls: bool,
     checked_at: Instant,
+    // The count of changes before the look-up: one that is said during it is looked at by the next call.
+    changes: u64,
 }
 
 impl Registry {
-    /// An empty registry. `refresh` is the longest time a credential version is trusted without looking again.
-    pub(crate) fn new(credentials: Arc<dyn CredentialProvider>, concurrency: usize, refresh: Duration) -> Self {
+    /// An empty registry.
+    pub(crate) fn new(credentials: Arc<dyn CredentialProvider>, limits: CallLimits) -> Self {
         Self {
             credentials,
-            concurrency,
-            refresh,
+            limits,
             slots: Mutex::default(),
         }
     }
 
-    /// Says that the credentials of a cluster may have changed.
+    /// Says that the credentials or the limits of a cluster may have changed, or that it is gone.
     pub(crate) fn invalidate(&self, cluster: ClusterId) {
-        self.slot(cluster).stale.store(true, Ordering::Release);
+        if let Some(slot) = self.known_slot(cluster) {
+            slot.changes.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
-    /// A permit for one call; dropping it gives it back.
-    ///
-    /// # Errors
-    /// Unavailable when none is free in time.
-    pub(crate) async fn permit(
-        &self,
-        cluster: ClusterId,
-        wait: Duration,
-    ) -> Result<OwnedSemaphorePermit, ProviderError> {
-        let permits = Arc::clone(&self.slot(cluster).permits);
-        match tokio::time::timeout(wait, permits.acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(ProviderError::Unavailable("no call permit was free in time".to_owned())),
+    /// The same for every cluster.
+    pub(crate) fn invalidate_all(&self) {
+        for slot in lock(&self.slots).values() {
+            slot.changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Drops all there is of a cluster; calls that are under way finish.
+    pub(crate) fn forget(&self, cluster: ClusterId) {
+        lock(&self.slots).remove(&cluster);
+    }
+
+    /// Whether calls to the cluster are refused because too many failed in a row.
+    pub(crate) fn breaker_open(&self, cluster: ClusterId) -> bool {
+        self.known_slot(cluster)
+            .is_some_and(|slot| lock(&slot.breaker).refuses(Instant::now()))
+    }
+
+    /// Says that something long-lived (a watch) failed to reach the cluster. A version that expired is no failure.
+    pub(crate) fn report_failure(&self, cluster: ClusterId) {
+        if let Some(slot) = self.known_slot(cluster) {
+            slot.log_opened_if(lock(&slot.breaker).report_failure(Instant::now()));
+        }
+    }
+
+    /// Says that something long-lived (a watch) got an answer to a new request; what still comes over a connection
+    /// that was made earlier proves nothing about new calls.
+    pub(crate) fn report_success(&self, cluster: ClusterId) {
+        if let Some(slot) = self.known_slot(cluster) {
+            slot.log_closed_if(lock(&slot.breaker).close());
         }
     }
 
@@ -89,73 +124,163 @@ impl Registry {
     /// # Errors
     /// Unavailable when the cluster is not registered or its credentials cannot be loaded or used.
     pub(crate) async fn connection(&self, cluster: ClusterId) -> Result<Connection, ProviderError> {
-        let slot = self.slot(cluster);
+        self.connection_of(&self.slot(cluster)).await
+    }
+
+    async fn connection_of(&self, slot: &Slot) -> Result<Connection, ProviderError> {
+        let looking = tokio::time::timeout(self.limits.call_timeout, self.look_up(slot));
+        looking.await.unwrap_or_else(|_| {
+            let text = "the credentials could not be loaded in time";
+            Err(ProviderError::Unavailable(text.to_owned()))
+        })
+    }
+
+    async fn look_up(&self, slot: &Slot) -> Result<Connection, ProviderError> {
         let mut known = slot.known.lock().await;
-        let stale = slot.stale.swap(false, Ordering::AcqRel);
-        if let Some(known) = known
-            .as_ref()
-            .filter(|known| !stale && known.checked_at.elapsed() < self.refresh)
-        {
+        let changes = slot.changes.load(Ordering::Acquire);
+        let is_fresh =
+            |known: &&Known| known.changes == changes && known.checked_at.elapsed() < self.limits.credential_refresh;
+        if let Some(known) = known.as_ref().filter(is_fresh) {
             return Ok(known.connection.clone());
         }
-        let config = match self.credentials.rest_config(cluster).await {
-            Ok(Some(config)) => config,
-            Ok(None) => {
-                *known = None;
-                return Err(ProviderError::Unavailable("the cluster is not registered".to_owned()));
-            }
-            Err(error) => {
-                // Nothing was learned, so the next call has to look again.
-                slot.stale.store(true, Ordering::Release);
-                return Err(ProviderError::Unavailable(error.to_string()));
-            }
+        let found = self.credentials.rest_config(slot.cluster).await;
+        let Some(config) = found.map_err(|error| ProviderError::Unavailable(error.to_string()))? else {
+            *known = None;
+            self.forget(slot.cluster);
+            return Err(ProviderError::Unavailable("the cluster is not registered".to_owned()));
         };
-        if let Some(known) = known.as_mut().filter(|known| {
-            known.connection.version == config.version && known.allow_insecure_tls == config.allow_insecure_tls
-        }) {
+        slot.permits.resize(self.concurrency(&config));
+        if let Some(known) = known.as_mut().filter(|known| known.is_of(&config)) {
             known.checked_at = Instant::now();
+            known.changes = changes;
             return Ok(known.connection.clone());
         }
         let connection = Connection {
-            client: client(&config).await?,
+            client: client::build(&config, &slot.pace).await?,
             version: config.version.clone(),
         };
+        if known.is_some() {
+            // What was found out with the old credentials says nothing about the new ones.
+            slot.start_over();
+        }
         *known = Some(Known {
             connection: connection.clone(),
             allow_insecure_tls: config.allow_insecure_tls,
             checked_at: Instant::now(),
+            changes,
         });
         Ok(connection)
     }
 
+    fn concurrency(&self, config: &RestConfig) -> usize {
+        config
+            .concurrency_limit
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(self.limits.concurrency)
+    }
+
+    fn known_slot(&self, cluster: ClusterId) -> Option<Arc<Slot>> {
+        lock(&self.slots).get(&cluster).cloned()
+    }
+
     fn slot(&self, cluster: ClusterId) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.entry(cluster).or_insert_with(|| {
-            Arc::new(Slot {
-                permits: Arc::new(Semaphore::new(self.concurrency)),
-                known: tokio::sync::Mutex::new(None),
-                stale: AtomicBool::new(false),
-            })
-        });
+        let mut slots = lock(&self.slots);
+        let slot = slots
+            .entry(cluster)
+            .or_insert_with(|| Arc::new(Slot::new(cluster, &self.limits)));
         Arc::clone(slot)
     }
 }
 
-async fn client(rest: &RestConfig) -> Result<Client, ProviderError> {
-    // The texts name no detail: the detail of a malformed kubeconfig may be a credential.
-    let unusable = || ProviderError::Unavailable("the stored kubeconfig cannot be used".to_owned());
-    let kubeconfig = Kubeconfig::from_yaml(&rest.kubeconfig).map_err(|_| unusable())?;
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(|_| unusable())?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    // Watches are silent for minutes; single calls are bounded by the provider and watches by the watcher.
-    config.read_timeout = None;
-    config.write_timeout = Some(WRITE_TIMEOUT);
-    config.accept_invalid_certs = config.accept_invalid_certs && rest.allow_insecure_tls;
-    // Proxies are refused at intake and must not come back through the environment.
-    config.proxy_url = None;
-    // Jobs retry with a plan; a client that retries on its own would hide throttling from them.
-    config.default_retry = false;
-    Client::try_from(config).map_err(|_| unusable())
+impl Slot {
+    fn new(cluster: ClusterId, limits: &CallLimits) -> Self {
+        Self {
+            cluster,
+            permits: Permits::new(limits.concurrency),
+            health: Permits::new(1),
+            pace: Pace::new(limits.requests_per_second, limits.burst),
+            breaker: Mutex::new(Breaker::new(limits.breaker_failures, limits.breaker_open)),
+            known: tokio::sync::Mutex::default(),
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    fn start_over(&self) {
+        self.pace.resume();
+        self.log_closed_if(lock(&self.breaker).close());
+    }
+
+    fn log_opened_if(&self, opened: bool) {
+        if opened {
+            tracing::warn!(cluster = %self.cluster, "too many calls in a row failed; the cluster is left alone for a while");
+        }
+    }
+
+    fn log_closed_if(&self, closed: bool) {
+        if closed {
+            tracing::info!(cluster = %self.cluster, "the cluster is called again");
+        }
+    }
+}
+
+impl Known {
+    fn is_of(&self, config: &RestConfig) -> bool {
+        self.connection.version == config.version && self.allow_insecure_tls == config.allow_insecure_tls
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use shepherd_ports::clusters::CredentialError;
+
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId::from_bits(1);
+
+    /// No cluster is registered.
+    struct Nothing;
+
+    #[async_trait]
+    impl CredentialProvider for Nothing {
+        async fn rest_config(&self, _: ClusterId) -> Result<Option<RestConfig>, CredentialError> {
+            Ok(None)
+        }
+
+        fn credential_type(&self) -> &'static str {
+            "nothing"
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_gone_leaves_nothing_behind() {
+        let registry = Registry::new(Arc::new(Nothing), CallLimits::default());
+        registry.invalidate(CLUSTER);
+        registry.report_failure(CLUSTER);
+        registry.report_success(CLUSTER);
+        assert!(!registry.breaker_open(CLUSTER));
+        assert!(registry.connection(CLUSTER).await.is_err());
+        assert!(lock(&registry.slots).is_empty());
+    }
+
+    #[test]
+    fn reports_open_and_close_the_breaker() {
+        let limits = CallLimits {
+            breaker_failures: 2,
+            ..CallLimits::default()
+        };
+        let registry = Registry::new(Arc::new(Nothing), limits);
+        let _slot = registry.slot(CLUSTER);
+        registry.report_failure(CLUSTER);
+        assert!(!registry.breaker_open(CLUSTER));
+        registry.report_failure(CLUSTER);
+        assert!(registry.breaker_open(CLUSTER));
+        assert!(!registry.breaker_open(ClusterId::from_bits(2)));
+        registry.report_success(CLUSTER);
+        assert!(!registry.breaker_open(CLUSTER));
+    }
 }

@@ -1,61 +1,68 @@
-//! Watching machines: two watches, of machines and of their instances, merged into one stream of observations.
+//! Watching machines: two feeds, of machines and of their instances, merged into one stream of observations.
 //!
-//! The stream never ends. Errors of the machine watch are reported, errors of the instance watch are logged; the
-//! watcher backs off and goes on after both. An expired version (410) is routine and not reported: a list follows.
+//! The stream never ends. Failures of the machine feed are reported, those of the instance feed are logged; both back
+//! off and go on. The machine feed begins when the instances have been listed, or could not be: a machine without its
+//! instance would look as if it had lost node and address, and every row would be written twice.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
-use kube::core::{ApiResource, DynamicObject};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::core::DynamicObject;
 use shepherd_domain::ids::ClusterId;
-use shepherd_domain::labels;
 use shepherd_ports::providers::{ProviderError, VmWatchEvent};
 
-use crate::errors::{is_expired, watch_error};
+use crate::errors::lacks;
 use crate::machines::{instance_kind, machine_kind};
-use crate::registry::{Connection, Registry};
+use crate::mapping::{InstanceView, MachineView};
+use crate::registry::Registry;
 
+mod backoff;
+mod feed;
 mod merge;
 
+use feed::{Feed, Report, View};
 use merge::Merger;
 
-/// Objects per page of a list.
-const PAGE_SIZE: u32 = 500;
-/// Pause before both watches are set up anew.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
+impl View for MachineView {
+    fn read(object: &DynamicObject) -> Result<Self, ProviderError> {
+        Self::read(object)
+    }
+}
 
-type Report = Result<watcher::Event<DynamicObject>, watcher::Error>;
-
-enum Signal {
-    Machine(Report),
-    Instance(Report),
+impl View for InstanceView {
+    fn read(object: &DynamicObject) -> Result<Self, ProviderError> {
+        Self::read(object).ok_or_else(|| lacks("metadata.name"))
+    }
 }
 
 struct Watch {
-    registry: Arc<Registry>,
     cluster: ClusterId,
-    version: String,
-    source: BoxStream<'static, Signal>,
+    machines: BoxStream<'static, Report<MachineView>>,
+    instances: BoxStream<'static, Report<InstanceView>>,
+    // Whether the instances have been listed, or could not be.
+    instances_known: bool,
     merger: Merger,
     ready: VecDeque<VmWatchEvent>,
+}
+
+enum Signal {
+    Machine(Report<MachineView>),
+    Instance(Report<InstanceView>),
+    Nothing,
 }
 
 /// The machines of a cluster, from now on.
 pub(crate) fn machines(
     registry: Arc<Registry>,
     cluster: ClusterId,
-    connection: Connection,
 ) -> BoxStream<'static, Result<VmWatchEvent, ProviderError>> {
     let watch = Watch {
-        registry,
         cluster,
-        source: source(&connection.client),
-        version: connection.version,
-        merger: Merger::new(cluster),
+        machines: Feed::new(Arc::clone(&registry), cluster, &machine_kind(), true).reports(),
+        instances: Feed::new(registry, cluster, &instance_kind(), false).reports(),
+        instances_known: false,
+        merger: Merger::default(),
         ready: VecDeque::new(),
     };
     stream::unfold(watch, |mut watch| async move {
@@ -71,65 +78,27 @@ impl Watch {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            match self.source.next().await {
-                Some(Signal::Machine(Ok(event))) => self.ready.extend(self.merger.machine(event)),
-                Some(Signal::Instance(Ok(event))) => self.ready.extend(self.merger.instance(event)),
-                Some(Signal::Machine(Err(error))) => {
-                    self.recover(&error).await;
-                    if !is_expired(&error) {
-                        return Err(watch_error(&error));
+            match self.signal().await {
+                Signal::Machine(Report::Failed(error)) => return Err(error),
+                Signal::Machine(report) => self.ready.extend(self.merger.machine(report)),
+                Signal::Instance(report) => {
+                    self.instances_known |= matches!(report, Report::Complete | Report::Failed(_));
+                    if let Report::Failed(error) = &report {
+                        tracing::warn!(cluster = %self.cluster, %error, "the watch of instances was interrupted");
                     }
+                    self.ready.extend(self.merger.instance(report));
                 }
-                Some(Signal::Instance(Err(error))) => {
-                    self.recover(&error).await;
-                    if !is_expired(&error) {
-                        tracing::warn!(cluster = %self.cluster, error = %watch_error(&error), "the watch of instances failed");
-                    }
-                }
-                None => self.restart().await,
+                Signal::Nothing => {}
             }
         }
     }
 
-    /// Starts over when the watcher cannot: with credentials that were replaced, or at a version that is gone (the
-    /// watcher would ask for the same version again and again).
-    async fn recover(&mut self, error: &watcher::Error) {
-        let stuck = matches!(error, watcher::Error::WatchStartFailed(_)) && is_expired(error);
-        if stuck {
-            return self.restart().await;
-        }
-        if let Ok(connection) = self.registry.connection(self.cluster).await
-            && connection.version != self.version
-        {
-            self.follow(connection);
-        }
+    async fn signal(&mut self) -> Signal {
+        let signal = tokio::select! {
+            report = self.machines.next(), if self.instances_known => report.map(Signal::Machine),
+            report = self.instances.next() => report.map(Signal::Instance),
+        };
+        // Feeds do not end.
+        signal.unwrap_or(Signal::Nothing)
     }
-
-    async fn restart(&mut self) {
-        tokio::time::sleep(RESTART_PAUSE).await;
-        match self.registry.connection(self.cluster).await {
-            Ok(connection) => self.follow(connection),
-            Err(error) => {
-                tracing::debug!(cluster = %self.cluster, %error, "the watch goes on with the credentials it has")
-            }
-        }
-    }
-
-    fn follow(&mut self, connection: Connection) {
-        self.source = source(&connection.client);
-        self.version = connection.version;
-    }
-}
-
-fn source(client: &Client) -> BoxStream<'static, Signal> {
-    let machines = reports(client, &machine_kind()).map(Signal::Machine);
-    let instances = reports(client, &instance_kind()).map(Signal::Instance);
-    stream::select(machines, instances).boxed()
-}
-
-fn reports(client: &Client, kind: &ApiResource) -> BoxStream<'static, Report> {
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), kind);
-    let selector = format!("{}={}", labels::MANAGED_BY, labels::MANAGER);
-    let config = watcher::Config::default().labels(&selector).page_size(PAGE_SIZE);
-    watcher(api, config).default_backoff().boxed()
 }

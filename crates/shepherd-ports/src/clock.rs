@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use shepherd_domain::ids::{
-    AuditId, AuditWebhookId, ClusterId, EventId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId,
-    NamespaceId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SystemId, TemplateId, TicketId, UserId, VmId,
+    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, EventId, FindingId, InstanceSizeId, LegalHoldId,
+    LoginAttemptId, MembershipId, MigrationId, NamespaceId, ReconcilerRunId, RevisionId, RoleBindingId, RoleId,
+    ServiceId, SessionId, SnapshotId, SystemId, TemplateId, TicketId, UserId, VmId,
 };
 
 /// The wall clock.
@@ -35,20 +36,26 @@ pub trait NewId {
 }
 
 id_of!(
+    AdoptionId,
     AuditId,
     AuditWebhookId,
+    CloneId,
     ClusterId,
     EventId,
+    FindingId,
     InstanceSizeId,
     LegalHoldId,
     LoginAttemptId,
     MembershipId,
+    MigrationId,
     NamespaceId,
+    ReconcilerRunId,
     RevisionId,
     RoleBindingId,
     RoleId,
     ServiceId,
     SessionId,
+    SnapshotId,
     SystemId,
     TemplateId,
     TicketId,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use shepherd_domain::cluster::{ClusterFacts, ClusterStatus, DetectedCapabilities};
+use shepherd_domain::cluster::{ClusterFacts, ClusterStatus, DetectedCapabilities, WatchState};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::ClusterId;
 use shepherd_domain::page::{Page, PageRequest};
@@ -49,10 +49,14 @@ pub struct ClusterRecord {
     pub detected_capabilities: DetectedCapabilities,
     pub storage_classes: Vec<String>,
     pub default_storage_class: Option<String>,
+    pub detected_default_storage_class: Option<String>,
     pub storage_classes_updated_at: Option<DateTime<Utc>>,
     pub scheduling_weight: i32,
     pub concurrency_limit: Option<i32>,
+    pub allow_insecure_tls: bool,
+    pub credentials_set_at: DateTime<Utc>,
     pub enabled: bool,
+    pub watch_state: WatchState,
     pub vm_count: i64,
     pub created_by: ActorId,
     pub row_version: i64,
@@ -71,11 +75,70 @@ impl ClusterRecord {
             enabled: self.enabled,
             capabilities: self.detected_capabilities.clone(),
             storage_classes: self.storage_classes.clone(),
-            default_storage_class: self.default_storage_class.clone(),
+            default_storage_class: self.effective_storage_class().map(str::to_owned),
             scheduling_weight: self.scheduling_weight,
             vm_count: self.vm_count,
         }
     }
+
+    /// The storage class of machines for which nobody chose one: the administrator's, else the cluster's own default.
+    pub fn effective_storage_class(&self) -> Option<&str> {
+        let own = self.detected_default_storage_class.as_deref();
+        self.default_storage_class.as_deref().or(own)
+    }
+
+    /// What a look at the cluster that begins now starts from.
+    pub fn seen(&self) -> SeenCluster {
+        SeenCluster {
+            id: self.id,
+            checked_at: self.last_checked_at,
+            credentials_set_at: self.credentials_set_at,
+        }
+    }
+}
+
+/// What a change sets; absent leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterPatch {
+    /// `Some(None)` clears.
+    pub display_name: Option<Option<String>>,
+    /// One of the detected ones; `Some(None)` leaves the choice to the cluster.
+    pub default_storage_class: Option<Option<String>>,
+    /// Preference among eligible clusters, 0 to 1000.
+    pub scheduling_weight: Option<i32>,
+    /// Calls at the same time, 1 to 200; `Some(None)` leaves it to the configuration.
+    pub concurrency_limit: Option<Option<i32>>,
+    /// Whether the cluster takes new machines and is looked after.
+    pub enabled: Option<bool>,
+}
+
+/// What hangs on a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct ClusterUse {
+    /// Machine rows.
+    pub vm_count: i64,
+    /// Decisions for a new machine on it that are not carried out yet.
+    pub pending_request_count: i64,
+}
+
+/// A cluster as somebody saw it who then began to look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenCluster {
+    /// Which one.
+    pub id: ClusterId,
+    /// When the newest stored look began.
+    pub checked_at: Option<DateTime<Utc>>,
+    /// Since when it had the credentials that the look uses.
+    pub credentials_set_at: DateTime<Utc>,
+}
+
+/// What a stored health result took the place of.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HealthBefore {
+    /// The status.
+    pub status: ClusterStatus,
+    /// The version of KubeVirt that was last known.
+    pub kubevirt_version: Option<String>,
 }
 
 /// The outcome of one health pass.
@@ -87,7 +150,7 @@ pub struct HealthResult {
     pub reason: Option<String>,
     /// Facts of a reachable cluster.
     pub facts: Option<ClusterFacts>,
-    /// When it was looked at.
+    /// When the look began.
     pub at: DateTime<Utc>,
 }
 
@@ -98,14 +161,37 @@ pub trait ClusterRepository: Send {
     async fn insert(&mut self, cluster: &NewCluster) -> Result<(), RepositoryError>;
     /// Keeps the cluster as it is until the transaction ends, and reads it.
     async fn hold(&mut self, id: ClusterId) -> Result<Option<ClusterRecord>, RepositoryError>;
-    /// Stores a health result, if the lease is still held; answers the status before it, or `None` when the lease
-    /// was lost or the cluster is gone.
-    async fn record_health(
+    /// Keeps everybody else from the cluster until the transaction ends, and reads it. Whoever places a machine holds it
+    /// ([`Self::hold`]), so what [`Self::count_use`] says afterwards stays true.
+    async fn lock(&mut self, id: ClusterId) -> Result<Option<ClusterRecord>, RepositoryError>;
+    /// Counts what hangs on a cluster.
+    async fn count_use(&mut self, id: ClusterId) -> Result<ClusterUse, RepositoryError>;
+    /// Changes a cluster that is locked; answers it as it is then.
+    async fn update(&mut self, id: ClusterId, patch: &ClusterPatch) -> Result<Option<ClusterRecord>, RepositoryError>;
+    /// Moves a cluster that is locked, and on which nothing hangs, to an environment.
+    async fn set_environment(
         &mut self,
         id: ClusterId,
+        environment: Environment,
+    ) -> Result<Option<ClusterRecord>, RepositoryError>;
+    /// Gives a cluster new credentials. Its status is UNKNOWN until somebody has looked at it with them.
+    async fn set_credentials(
+        &mut self,
+        id: ClusterId,
+        api_server_url: &str,
+        kubeconfig: &Sealed,
+    ) -> Result<Option<ClusterRecord>, RepositoryError>;
+    /// Deletes a cluster on which nothing hangs.
+    async fn delete(&mut self, id: ClusterId) -> Result<bool, RepositoryError>;
+    /// Stores a health result; answers what was known before it. `None` when it must not be stored: the cluster is gone,
+    /// has got other credentials, a later look was stored meanwhile, or the lease under which it was looked at (when
+    /// there is one) was lost.
+    async fn record_health(
+        &mut self,
+        seen: &SeenCluster,
         result: &HealthResult,
-        lease: &Lease,
-    ) -> Result<Option<ClusterStatus>, RepositoryError>;
+        lease: Option<&Lease>,
+    ) -> Result<Option<HealthBefore>, RepositoryError>;
 }
 
 /// The sealed credentials of a cluster.
@@ -117,6 +203,8 @@ pub struct SealedCredentials {
     pub version: String,
     /// Whether TLS verification may be skipped.
     pub allow_insecure_tls: bool,
+    /// Calls at the same time, when the cluster has a limit of its own.
+    pub concurrency_limit: Option<u32>,
 }
 
 /// Reads clusters.
@@ -147,6 +235,8 @@ pub struct RestConfig {
     pub version: String,
     /// Whether TLS verification may be skipped.
     pub allow_insecure_tls: bool,
+    /// Calls at the same time, when the cluster has a limit of its own.
+    pub concurrency_limit: Option<u32>,
 }
 
 /// Hands out credentials for clusters.

@@ -49,6 +49,33 @@ pub trait Cipher: Send + Sync {
     fn new_secret(&self) -> Result<Zeroizing<String>, CipherError>;
 }
 
+/// A key of the installation as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The first eight hex characters of the key's SHA-256.
+    pub key_id: String,
+    /// Whether it seals; all others only open.
+    pub active: bool,
+    /// The key, sealed under the installation's own one; `None` for the installation's own one.
+    pub material: Option<Vec<u8>>,
+}
+
+/// The keys a process holds. The installation's own key (ENCRYPTION_KEY) never changes while it runs; data keys come
+/// and go.
+pub trait KeyStore: Send + Sync {
+    /// Id of the installation's own key.
+    fn root_id(&self) -> String;
+    /// Id of the key that seals.
+    fn active_id(&self) -> String;
+    /// Makes a data key and seals it under the installation's own one. It is not used before it is installed.
+    fn generate(&self) -> Result<StoredKey, CipherError>;
+    /// Holds these keys and no others, the installation's own one apart. What is held already is not opened again.
+    ///
+    /// # Errors
+    /// When one cannot be opened; then nothing has changed.
+    fn install(&self, keys: &[StoredKey]) -> Result<(), CipherError>;
+}
+
 /// Digests that are not secrets themselves.
 pub trait Digests: Send + Sync {
     /// SHA-256, lower-case hex.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use shepherd_domain::access::Visibility;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
-use shepherd_domain::ids::{EventId, TicketId, UserId};
+use shepherd_domain::ids::{EventId, TicketId, UserId, VmId};
 use shepherd_domain::page::{Page, PageRequest};
 use shepherd_domain::ticket::TicketStatus;
 use shepherd_domain::transition::Transition;
@@ -64,6 +64,8 @@ pub trait EventRepository: Send {
         error: Option<&Problem>,
         at: DateTime<Utc>,
     ) -> Result<bool, RepositoryError>;
+    /// The work events about a machine that another event is the cause of and that are being processed.
+    async fn open_followers(&mut self, vm: VmId, causation: EventId) -> Result<Vec<EventId>, RepositoryError>;
     /// Reads one within the transaction.
     async fn find(&mut self, id: EventId) -> Result<Option<Event>, RepositoryError>;
 }

@@ -4,14 +4,18 @@
 //! belong to no transaction. Providers speak to clusters and are not reachable from a unit of work, so no network
 //! call can happen inside a transaction by accident.
 
+pub mod adoptions;
 pub mod audit;
 pub mod audit_webhooks;
 pub mod authentication;
 pub mod catalog;
+pub mod changes;
 pub mod clock;
+pub mod clones;
 pub mod clusters;
 pub mod context;
 pub mod crypto;
+pub mod encryption_keys;
 pub mod error;
 pub mod events;
 pub mod health;
@@ -20,21 +24,25 @@ pub mod identity;
 pub mod leases;
 pub mod legal_holds;
 pub mod members;
+pub mod migrations;
 pub mod namespaces;
 pub mod notifications;
 pub mod outbound;
 pub mod providers;
 pub mod queue;
+pub mod reconciler;
 pub mod roles;
 pub mod secrets;
 pub mod services;
 pub mod sessions;
+pub mod snapshots;
 pub mod systems;
 pub mod tickets;
 pub mod unit_of_work;
 pub mod upkeep;
 pub mod users;
 pub mod vms;
+pub mod watches;
 
 pub use clock::{Clock, IdSource};
 pub use context::RequestContext;

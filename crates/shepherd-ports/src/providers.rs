@@ -7,8 +7,12 @@ use futures::stream::BoxStream;
 use shepherd_domain::Environment;
 use shepherd_domain::cluster::ClusterFacts;
 use shepherd_domain::ids::ClusterId;
+use shepherd_domain::infrastructure::{
+    Clone, CloneSource, InstanceType, Marks, Migration, Preference, Restore, Snapshot, VmManifest, VmPage,
+};
 use shepherd_domain::rendering::{RenderInput, VmDocument};
 use shepherd_domain::vm::ObservedVm;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Why a call to a cluster failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +86,9 @@ pub enum EnsuredNamespace {
 /// What a watch of machines reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VmWatchEvent {
+    /// The version the watch stood at is gone (410). A full list follows; until it is complete, what was known may be
+    /// old. Routine, and no failure.
+    Expired,
     /// A full list begins; what is not repeated before [`VmWatchEvent::Listed`] is gone.
     ListBegins,
     /// An object of the list.
@@ -90,6 +97,8 @@ pub enum VmWatchEvent {
     Listed,
     /// An object was added or changed.
     Changed(ObservedVm),
+    /// After an interruption the watch goes on where it was; nothing was missed.
+    Resumed,
     /// An object is gone.
     Deleted {
         /// Object name.
@@ -99,6 +108,21 @@ pub enum VmWatchEvent {
         /// Object uid.
         uid: String,
     },
+}
+
+/// Which machines a list is about, and how much of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// One namespace, or all of them.
+    pub namespace: Option<String>,
+    /// A label selector as Kubernetes writes it.
+    pub label_selector: Option<String>,
+    /// A field selector as Kubernetes writes it.
+    pub field_selector: Option<String>,
+    /// Most machines of one page.
+    pub limit: Option<u32>,
+    /// Where the page begins, from the page before.
+    pub continue_token: Option<String>,
 }
 
 /// Machines on clusters.
@@ -113,6 +137,26 @@ pub trait InfrastructureProvider: Send + Sync {
         namespace: &str,
         name: &str,
     ) -> Result<Option<ObservedVm>, ProviderError>;
+    /// One page of machines, not merged with their instances. Conflict when the continue token is too old: the list
+    /// has to be started over without one.
+    async fn list_vms(&self, cluster: ClusterId, options: &ListOptions) -> Result<VmPage, ProviderError>;
+    /// The machine with what is wanted of it; `None` when it does not exist.
+    async fn get_manifest(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<VmManifest>, ProviderError>;
+    /// Lays the platform's labels and annotations over the machine, its template included, if it is still the object
+    /// with this uid, and takes all labels away that are not the platform's.
+    async fn mark_vm(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        marks: &Marks,
+    ) -> Result<ObservedVm, ProviderError>;
     /// Applies a document; a dry run is the same call, stored nowhere.
     async fn apply_vm(
         &self,
@@ -129,6 +173,18 @@ pub trait InfrastructureProvider: Send + Sync {
         name: &str,
         uid: Option<&str>,
     ) -> Result<(), ProviderError>;
+    /// Starts a stopped machine.
+    async fn start_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
+    /// Stops a machine, gracefully.
+    async fn stop_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
+    /// Stops a machine and starts it again.
+    async fn restart_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
+    /// Freezes a running machine in memory.
+    async fn pause_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
+    /// Lets a paused machine go on.
+    async fn unpause_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
+    /// Whether calls to the cluster are refused here and now, because too many of them failed in a row.
+    fn breaker_open(&self, cluster: ClusterId) -> bool;
     /// Whether a namespace exists.
     async fn namespace_exists(&self, cluster: ClusterId, namespace: &str) -> Result<bool, ProviderError>;
     /// Makes the namespace with the platform's labels unless it exists.
@@ -144,8 +200,202 @@ pub trait InfrastructureProvider: Send + Sync {
         &self,
         cluster: ClusterId,
     ) -> Result<BoxStream<'static, Result<VmWatchEvent, ProviderError>>, ProviderError>;
+    /// Says that a cluster got other credentials or limits, or that it was deleted: the next call looks again.
+    fn invalidate(&self, cluster: ClusterId);
+    /// The same for every cluster, when nobody knows which.
+    fn invalidate_all(&self);
+    /// Looks at versions and KubeVirt alone: whether the cluster is well. Capabilities and storage classes are left out.
+    async fn probe_health(&self, cluster: ClusterId) -> Result<ClusterFacts, ProviderError>;
     /// Looks at versions, KubeVirt, hardware and storage.
     async fn probe(&self, cluster: ClusterId) -> Result<ClusterFacts, ProviderError>;
+}
+
+/// A snapshot to be taken.
+#[derive(Clone, Debug)]
+pub struct SnapshotRequest {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name of the snapshot object.
+    pub name: String,
+    /// Name of the machine.
+    pub vm: String,
+    /// Labels and annotations of the object; its event annotation tells a repeated request from a foreign object.
+    pub marks: Marks,
+}
+
+/// A restore to be made.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name of the restore object.
+    pub name: String,
+    /// Name of the machine.
+    pub vm: String,
+    /// Name of the snapshot object.
+    pub snapshot: String,
+    /// Labels and annotations of the object.
+    pub marks: Marks,
+}
+
+/// A clone to be made.
+#[derive(Clone, Debug)]
+pub struct CloneRequest {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name of the clone object.
+    pub name: String,
+    /// Name of the machine that is to come into being.
+    pub target: String,
+    /// Labels and annotations of the clone object.
+    pub marks: Marks,
+}
+
+/// A live migration to be made.
+#[derive(Clone, Debug)]
+pub struct MigrationRequest {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name of the migration object.
+    pub name: String,
+    /// Name of the machine.
+    pub vm: String,
+    /// Labels and annotations of the object.
+    pub marks: Marks,
+}
+
+/// Snapshots and restores. Every call answers Unsupported when the cluster does not serve them.
+#[async_trait]
+pub trait SnapshotProvider: Send + Sync {
+    /// Asks for a snapshot. A repetition with the same event annotation answers the object that is there; any other
+    /// object of the name is AlreadyExists.
+    async fn create_snapshot(&self, cluster: ClusterId, request: &SnapshotRequest) -> Result<Snapshot, ProviderError>;
+    /// A snapshot; `None` when it does not exist.
+    async fn get_snapshot(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Snapshot>, ProviderError>;
+    /// The snapshots of a namespace, of one machine when it is named, by name.
+    async fn list_snapshots(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        vm: Option<&str>,
+    ) -> Result<Vec<Snapshot>, ProviderError>;
+    /// Deletes a snapshot, if it is still the object with this uid (when one is given). Absence is success.
+    async fn delete_snapshot(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+        uid: Option<&str>,
+    ) -> Result<(), ProviderError>;
+    /// Asks for a restore; repetitions as with snapshots.
+    async fn restore_from_snapshot(
+        &self,
+        cluster: ClusterId,
+        request: &RestoreRequest,
+    ) -> Result<Restore, ProviderError>;
+    /// A restore; `None` when it does not exist.
+    async fn get_restore(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Restore>, ProviderError>;
+}
+
+/// Clones. Every call answers Unsupported when the cluster does not serve them.
+#[async_trait]
+pub trait CloneProvider: Send + Sync {
+    /// Asks for a copy of a machine, without its labels and annotations; repetitions as with snapshots.
+    async fn clone_vm(&self, cluster: ClusterId, source: &str, request: &CloneRequest) -> Result<Clone, ProviderError>;
+    /// Asks for a machine made from a snapshot, without labels and annotations; repetitions as with snapshots.
+    async fn clone_from_snapshot(
+        &self,
+        cluster: ClusterId,
+        snapshot: &str,
+        request: &CloneRequest,
+    ) -> Result<Clone, ProviderError>;
+    /// A clone; `None` when it does not exist.
+    async fn get_clone(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<Option<Clone>, ProviderError>;
+    /// The clones of a namespace, of one source when it is named, by name.
+    async fn list_clones(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        source: Option<&CloneSource>,
+    ) -> Result<Vec<Clone>, ProviderError>;
+}
+
+/// Live migrations.
+#[async_trait]
+pub trait MigrationProvider: Send + Sync {
+    /// Asks for a migration; repetitions as with snapshots.
+    async fn migrate_vm(&self, cluster: ClusterId, request: &MigrationRequest) -> Result<Migration, ProviderError>;
+    /// A migration; `None` when it does not exist.
+    async fn get_vm_migration(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Migration>, ProviderError>;
+    /// The migrations of a namespace, of one machine when it is named, by name.
+    async fn list_migrations(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        vm: Option<&str>,
+    ) -> Result<Vec<Migration>, ProviderError>;
+    /// Calls a migration off by deleting its object. Absence is success.
+    async fn cancel_migration(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
+}
+
+/// Instance types and preferences. Every call answers Unsupported when the cluster does not serve them.
+#[async_trait]
+pub trait InstanceTypeProvider: Send + Sync {
+    /// Instance types of a namespace, by name.
+    async fn list_instance_types(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+    ) -> Result<Vec<InstanceType>, ProviderError>;
+    /// Instance types of the whole cluster, by name.
+    async fn list_cluster_instance_types(&self, cluster: ClusterId) -> Result<Vec<InstanceType>, ProviderError>;
+    /// Preferences of a namespace, by name.
+    async fn list_preferences(&self, cluster: ClusterId, namespace: &str) -> Result<Vec<Preference>, ProviderError>;
+    /// Preferences of the whole cluster, by name.
+    async fn list_cluster_preferences(&self, cluster: ClusterId) -> Result<Vec<Preference>, ProviderError>;
+}
+
+/// Bytes in both directions.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// A console: what the guest's screen or serial line says and hears. Neither address nor credentials of the cluster
+/// can be had from it; dropping it ends it.
+pub type ConsoleConnection = Box<dyn ByteStream>;
+
+/// Consoles of running machines.
+#[async_trait]
+pub trait ConsoleProvider: Send + Sync {
+    /// The screen, as RFB.
+    async fn get_vnc_connection(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ConsoleConnection, ProviderError>;
+    /// The serial line.
+    async fn get_serial_console(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ConsoleConnection, ProviderError>;
 }
 
 /// Renders documents; pure, total and deterministic.

@@ -34,6 +34,8 @@ pub trait SecretStore: Send + Sync {
         name: SecretName,
         candidate: Zeroizing<String>,
     ) -> Result<Zeroizing<String>, RepositoryError>;
+    /// The stored secret, if there is one.
+    async fn stored(&self, name: SecretName) -> Result<Option<Zeroizing<String>>, RepositoryError>;
     /// Ids of the keys that sealed existing rows.
     async fn sealing_key_ids(&self) -> Result<Vec<String>, RepositoryError>;
 }

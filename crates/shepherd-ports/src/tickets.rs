@@ -268,6 +268,9 @@ pub trait TicketRepository: Send {
         next: DateTime<Utc>,
         snoozed_at: Option<DateTime<Utc>>,
     ) -> Result<bool, RepositoryError>;
+    /// Notes the instance that a restart is to replace, unless one was noted before; answers the one that is noted.
+    /// `None` when the ticket is not EXECUTING, or there is neither.
+    async fn guard_restart(&mut self, id: TicketId, instance: Option<&str>) -> Result<Option<String>, RepositoryError>;
     /// Appends a step to the history.
     async fn add_step(&mut self, id: TicketId, step: &NewStep, at: DateTime<Utc>) -> Result<(), RepositoryError>;
     /// Reads a ticket within the transaction.

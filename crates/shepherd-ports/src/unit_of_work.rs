@@ -2,27 +2,34 @@
 
 use async_trait::async_trait;
 
+use crate::adoptions::AdoptionRepository;
 use crate::audit::AuditRepository;
 use crate::audit_webhooks::AuditWebhookRepository;
 use crate::catalog::CatalogRepository;
+use crate::clones::CloneRepository;
 use crate::clusters::ClusterRepository;
+use crate::encryption_keys::EncryptionKeyRepository;
 use crate::error::RepositoryError;
 use crate::events::EventRepository;
 use crate::idempotency::IdempotencyRepository;
 use crate::identity::IdentityRepository;
 use crate::legal_holds::LegalHoldRepository;
 use crate::members::MemberRepository;
+use crate::migrations::MigrationRepository;
 use crate::namespaces::NamespaceRepository;
 use crate::notifications::NotificationRepository;
 use crate::queue::JobQueue;
+use crate::reconciler::ReconcilerRepository;
 use crate::roles::RoleRepository;
 use crate::services::ServiceRepository;
 use crate::sessions::SessionRepository;
+use crate::snapshots::SnapshotRepository;
 use crate::systems::SystemRepository;
 use crate::tickets::TicketRepository;
 use crate::upkeep::UpkeepRepository;
 use crate::users::UserRepository;
 use crate::vms::VmRepository;
+use crate::watches::WatchRepository;
 
 /// Opens transactions.
 #[async_trait]
@@ -46,6 +53,8 @@ pub trait UnitOfWork: Send {
     fn catalog(&mut self) -> &mut dyn CatalogRepository;
     /// Virtual machines and revisions.
     fn vms(&mut self) -> &mut dyn VmRepository;
+    /// How far watches are.
+    fn watches(&mut self) -> &mut dyn WatchRepository;
     /// Domain events.
     fn events(&mut self) -> &mut dyn EventRepository;
     /// Tickets and their history.
@@ -66,6 +75,18 @@ pub trait UnitOfWork: Send {
     fn audit_webhooks(&mut self) -> &mut dyn AuditWebhookRepository;
     /// What periodic jobs do.
     fn upkeep(&mut self) -> &mut dyn UpkeepRepository;
+    /// Machines that may be adopted.
+    fn adoptions(&mut self) -> &mut dyn AdoptionRepository;
+    /// Runs of the reconciler.
+    fn reconciler(&mut self) -> &mut dyn ReconcilerRepository;
+    /// Snapshots.
+    fn snapshots(&mut self) -> &mut dyn SnapshotRepository;
+    /// Clones.
+    fn clones(&mut self) -> &mut dyn CloneRepository;
+    /// Live migrations.
+    fn migrations(&mut self) -> &mut dyn MigrationRepository;
+    /// Encryption keys.
+    fn encryption_keys(&mut self) -> &mut dyn EncryptionKeyRepository;
     /// The audit log.
     fn audit(&mut self) -> &mut dyn AuditRepository;
     /// Notifications.

@@ -26,6 +26,8 @@ pub enum Transient {
     Heartbeats,
     /// Jobs that nothing will try again, by when they were given up; some stay a few hours longer.
     DeadLetters,
+    /// Runs of the reconciler with their findings, by when they ended.
+    ReconcilerRuns,
 }
 
 /// A ticket that has waited for a decision for so long that its approvers are reminded.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use shepherd_domain::access::Visibility;
-use shepherd_domain::cluster::ClusterStatus;
+use shepherd_domain::cluster::{ClusterStatus, WatchState};
 use shepherd_domain::ids::{ClusterId, InstanceSizeId, RevisionId, ServiceId, SystemId, TemplateId, TicketId, VmId};
 use shepherd_domain::page::{Page, PageRequest};
 use shepherd_domain::transition::Transition;
@@ -47,6 +47,7 @@ pub struct VmRecord {
     pub cluster_id: ClusterId,
     pub cluster_name: String,
     pub cluster_status: ClusterStatus,
+    pub watch_state: WatchState,
     pub status: VmStatus,
     pub status_reason: Option<String>,
     pub status_message: Option<String>,
@@ -97,6 +98,32 @@ pub struct NewRevision {
     pub changed_by: ActorId,
 }
 
+/// What was seen of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// It is there, like this.
+    Present(Box<ObservedVm>),
+    /// It is gone.
+    Gone {
+        /// Kubernetes namespace.
+        namespace: String,
+        /// Object name.
+        name: String,
+        /// Object uid.
+        uid: String,
+    },
+}
+
+impl Sighting {
+    /// The uid of the object.
+    pub fn uid(&self) -> &str {
+        match self {
+            Self::Present(vm) => &vm.uid,
+            Self::Gone { uid, .. } => uid,
+        }
+    }
+}
+
 /// What a projection changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Projected {
@@ -116,6 +143,8 @@ pub struct Projected {
     pub system: SystemId,
     /// `status_reason` now.
     pub reason: Option<String>,
+    /// Whether the platform was asked to stop or restart it lately.
+    pub stop_asked: bool,
 }
 
 /// Writes machines.
@@ -133,25 +162,19 @@ pub trait VmRepository: Send {
     ) -> Result<bool, RepositoryError>;
     /// Reads a row within the transaction.
     async fn find(&mut self, id: VmId) -> Result<Option<VmRecord>, RepositoryError>;
-    /// Writes what a cluster was seen to report, in the order of resource versions and only under a lease that is
-    /// still held. `None` when nothing changed, the observation is older, or the row is not this object's.
+    /// Keeps the row as it is until the transaction ends, and reads it.
+    async fn hold(&mut self, id: VmId) -> Result<Option<VmRecord>, RepositoryError>;
+    /// Writes what was seen of a cluster's machines, in the order of resource versions and only under a lease that is
+    /// still held; answers what changed. Nothing is written for a machine about which nothing is new, whose row has
+    /// seen something newer, or whose row is not this object's. A machine that is gone is UNKNOWN with
+    /// OBJECT_MISSING, unless a delete is under way. Any number of machines costs the same few statements.
     async fn project(
         &mut self,
         cluster: ClusterId,
-        observed: &ObservedVm,
+        sightings: &[Sighting],
         at: DateTime<Utc>,
         lease: &Lease,
-    ) -> Result<Option<Projected>, RepositoryError>;
-    /// The object of a row was seen to be gone: UNKNOWN with OBJECT_MISSING, unless a delete is under way.
-    async fn project_absence(
-        &mut self,
-        cluster: ClusterId,
-        namespace: &str,
-        name: &str,
-        uid: &str,
-        at: DateTime<Utc>,
-        lease: &Lease,
-    ) -> Result<Option<Projected>, RepositoryError>;
+    ) -> Result<Vec<Projected>, RepositoryError>;
     /// Notes the uid of the object that was made for the row; another one than before is observed anew.
     async fn set_uid(&mut self, id: VmId, uid: &str) -> Result<(), RepositoryError>;
     /// Appends a revision unless the newest one has the same content; answers its number.

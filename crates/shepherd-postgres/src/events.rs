@@ -6,13 +6,13 @@ use serde_json::Value;
 use shepherd_domain::Problem;
 use shepherd_domain::access::{LimitedVisibility, Visibility};
 use shepherd_domain::event::{EventStatus, EventType};
-use shepherd_domain::ids::{EventId, SystemId, UserId};
+use shepherd_domain::ids::{EventId, SystemId, UserId, VmId};
 use shepherd_domain::page::{Page, PageRequest};
 use shepherd_domain::transition::Transition;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::events::{Event, EventAudience, EventFilter, EventQueries, EventRepository, NewEvent, Task};
 
-use crate::statement::{Filter, List, Texts, Uuids, execute, select_one, uuid_in, values};
+use crate::statement::{Filter, List, Texts, Uuids, execute, fetch_all, select_one, uuid_in, values};
 use crate::store::PgStore;
 use crate::unit_of_work::PgUnitOfWork;
 
@@ -132,6 +132,12 @@ impl EventRepository for PgUnitOfWork {
         let (code, params) = error_columns(error);
         let values = values![id, step.from(), step.to(), code, params, at];
         Ok(execute(&self.tx, sql, values).await? > 0)
+    }
+
+    async fn open_followers(&mut self, vm: VmId, causation: EventId) -> Result<Vec<EventId>, RepositoryError> {
+        let sql = "SELECT to_jsonb(id) AS doc FROM domain_events WHERE aggregate_type = 'vm' AND aggregate_id = $1 \
+                   AND causation_id = $2 AND status = 'PROCESSING' ORDER BY created_at, id";
+        fetch_all(&self.tx, sql, values![vm.to_string(), causation]).await
     }
 
     async fn find(&mut self, id: EventId) -> Result<Option<Event>, RepositoryError> {

@@ -5,10 +5,14 @@
 //! the text. No rule is decided here: what may happen to a row is a `Transition` of the domain, and the statement only
 //! asks whether the row still is where the transition starts.
 
+mod adoptions;
 mod audit;
 mod audit_webhooks;
 mod catalog;
+mod changes;
+mod clones;
 mod clusters;
+mod encryption_keys;
 mod errors;
 mod events;
 mod idempotency;
@@ -20,10 +24,12 @@ mod namespaces;
 mod notifications;
 mod periodic;
 mod queue;
+mod reconciler;
 mod roles;
 mod secrets;
 mod services;
 mod sessions;
+mod snapshots;
 mod statement;
 mod store;
 mod systems;
@@ -31,7 +37,9 @@ mod tickets;
 mod unit_of_work;
 mod upkeep;
 mod users;
+mod vm_migrations;
 mod vms;
+mod watches;
 pub mod worker;
 
 pub use store::{ConnectOptions, PgStore};

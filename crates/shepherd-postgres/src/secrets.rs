@@ -6,16 +6,11 @@ use shepherd_ports::secrets::{SecretName, SecretStore};
 use zeroize::Zeroizing;
 
 use crate::errors::store_error;
-use crate::statement::{execute, row, select_all, values};
+use crate::statement::{execute, row, values};
 use crate::store::PgStore;
 
 /// All replicas of a first start take this lock: ASCII "shepsecr".
 const FIRST_START: i64 = 0x7368_6570_7365_6372;
-
-#[derive(serde::Deserialize)]
-struct KeyRow {
-    key_id: String,
-}
 
 #[async_trait]
 impl SecretStore for PgStore {
@@ -40,12 +35,15 @@ impl SecretStore for PgStore {
         Ok(stored)
     }
 
+    async fn stored(&self, name: SecretName) -> Result<Option<Zeroizing<String>>, RepositoryError> {
+        let select = "SELECT key_value FROM system_secrets WHERE key_name = $1";
+        let found = row(&self.db, select, values![name.as_str()]).await?;
+        found
+            .map(|found| found.try_get_by_index(0).map(Zeroizing::new).map_err(store_error))
+            .transpose()
+    }
+
     async fn sealing_key_ids(&self) -> Result<Vec<String>, RepositoryError> {
-        let sql = "SELECT encryption_key_id AS key_id FROM clusters \
-                   UNION SELECT secret_key_id FROM audit_webhooks \
-                   UNION SELECT headers_key_id FROM audit_webhooks WHERE headers_key_id IS NOT NULL \
-                   ORDER BY key_id";
-        let keys: Vec<KeyRow> = select_all(&self.db, sql, values![]).await?;
-        Ok(keys.into_iter().map(|key| key.key_id).collect())
+        self.used_key_ids().await
     }
 }

@@ -15,9 +15,9 @@ use shepherd_domain::cluster::ClusterStatus;
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
 use shepherd_domain::ids::{
-    AuditId, AuditWebhookId, ClusterId, EventId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId,
-    NamespaceId, NotificationId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SystemId, TemplateId,
-    TicketId, UserId, VmId,
+    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, EventId, FindingId, InstanceSizeId, LegalHoldId,
+    LoginAttemptId, MembershipId, MigrationId, NamespaceId, NotificationId, ReconcilerRunId, RevisionId, RoleBindingId,
+    RoleId, ServiceId, SessionId, SnapshotId, SystemId, TemplateId, TicketId, UserId, VmId,
 };
 use shepherd_domain::naming::Label;
 use shepherd_domain::notification::{NotificationType, Severity};
@@ -127,6 +127,12 @@ macro_rules! bind_ids {
 }
 
 bind_ids!(
+    AdoptionId,
+    CloneId,
+    FindingId,
+    MigrationId,
+    ReconcilerRunId,
+    SnapshotId,
     AuditId,
     AuditWebhookId,
     ClusterId,

@@ -262,6 +262,14 @@ impl TicketRepository for PgUnitOfWork {
         Ok(execute(&self.tx, POSTPONE, values).await? > 0)
     }
 
+    async fn guard_restart(&mut self, id: TicketId, instance: Option<&str>) -> Result<Option<String>, RepositoryError> {
+        let sql = "WITH guarded AS (UPDATE approval_tickets SET power_guard_uid = COALESCE(power_guard_uid, $2::text) \
+                   WHERE id = $1 AND status = 'EXECUTING' RETURNING power_guard_uid) \
+                   SELECT to_jsonb(power_guard_uid) AS doc FROM guarded";
+        let guarded: Option<Option<String>> = fetch_one(&self.tx, sql, values![id, instance]).await?;
+        Ok(guarded.flatten())
+    }
+
     async fn add_step(&mut self, id: TicketId, step: &NewStep, at: DateTime<Utc>) -> Result<(), RepositoryError> {
         let values = values![id, step.from, step.to, step.actor, step.kind, step.reason, at];
         execute(&self.tx, ADD_STEP, values).await.map(drop)

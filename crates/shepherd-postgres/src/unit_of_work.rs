@@ -4,26 +4,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use shepherd_ports::adoptions::AdoptionRepository;
 use shepherd_ports::audit::AuditRepository;
 use shepherd_ports::audit_webhooks::AuditWebhookRepository;
 use shepherd_ports::catalog::CatalogRepository;
+use shepherd_ports::clones::CloneRepository;
 use shepherd_ports::clusters::ClusterRepository;
+use shepherd_ports::encryption_keys::EncryptionKeyRepository;
 use shepherd_ports::events::EventRepository;
 use shepherd_ports::idempotency::IdempotencyRepository;
 use shepherd_ports::identity::IdentityRepository;
 use shepherd_ports::legal_holds::LegalHoldRepository;
 use shepherd_ports::members::MemberRepository;
+use shepherd_ports::migrations::MigrationRepository;
 use shepherd_ports::namespaces::NamespaceRepository;
 use shepherd_ports::notifications::NotificationRepository;
 use shepherd_ports::queue::JobQueue;
+use shepherd_ports::reconciler::ReconcilerRepository;
 use shepherd_ports::roles::RoleRepository;
 use shepherd_ports::services::ServiceRepository;
 use shepherd_ports::sessions::SessionRepository;
+use shepherd_ports::snapshots::SnapshotRepository;
 use shepherd_ports::systems::SystemRepository;
 use shepherd_ports::tickets::TicketRepository;
 use shepherd_ports::upkeep::UpkeepRepository;
 use shepherd_ports::users::UserRepository;
 use shepherd_ports::vms::VmRepository;
+use shepherd_ports::watches::WatchRepository;
 use shepherd_ports::{RepositoryError, UnitOfWork};
 
 use crate::errors::store_error;
@@ -121,6 +128,10 @@ impl UnitOfWork for PgUnitOfWork {
         self
     }
 
+    fn watches(&mut self) -> &mut dyn WatchRepository {
+        self
+    }
+
     fn events(&mut self) -> &mut dyn EventRepository {
         self
     }
@@ -158,6 +169,30 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn upkeep(&mut self) -> &mut dyn UpkeepRepository {
+        self
+    }
+
+    fn adoptions(&mut self) -> &mut dyn AdoptionRepository {
+        self
+    }
+
+    fn reconciler(&mut self) -> &mut dyn ReconcilerRepository {
+        self
+    }
+
+    fn snapshots(&mut self) -> &mut dyn SnapshotRepository {
+        self
+    }
+
+    fn clones(&mut self) -> &mut dyn CloneRepository {
+        self
+    }
+
+    fn migrations(&mut self) -> &mut dyn MigrationRepository {
+        self
+    }
+
+    fn encryption_keys(&mut self) -> &mut dyn EncryptionKeyRepository {
         self
     }
 

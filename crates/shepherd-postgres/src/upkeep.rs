@@ -52,6 +52,9 @@ const REMOVE_CONFIRMATION_FAILURES: &str = delete_by!("confirmation_failures", "
 
 const REMOVE_HEARTBEATS: &str = delete_by!("heartbeats", "kind, instance, subject", "at < $1", "at");
 
+/// Their findings go with them.
+const REMOVE_RECONCILER_RUNS: &str = delete_by!("reconciler_runs", "id", "finished_at < $1", "created_at");
+
 /// The queue does not note when a job failed, but it moves `run_at` some hours beyond that.
 const REMOVE_DEAD_LETTERS: &str = delete_by!(
     "graphile_worker._private_jobs",
@@ -101,6 +104,7 @@ impl UpkeepRepository for PgUnitOfWork {
             Transient::ConfirmationFailures => REMOVE_CONFIRMATION_FAILURES,
             Transient::Heartbeats => REMOVE_HEARTBEATS,
             Transient::DeadLetters => REMOVE_DEAD_LETTERS,
+            Transient::ReconcilerRuns => REMOVE_RECONCILER_RUNS,
         };
         execute(&self.tx, sql, values![before, i64::from(limit)]).await
     }

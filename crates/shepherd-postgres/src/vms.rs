@@ -1,7 +1,7 @@
 //! Machine rows and their revisions. Lists live in `list`, what clusters report in `projection`.
 
 mod list;
-mod projection;
+pub(crate) mod projection;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -10,11 +10,11 @@ use shepherd_domain::access::Visibility;
 use shepherd_domain::ids::{ClusterId, VmId};
 use shepherd_domain::page::{Page, PageRequest};
 use shepherd_domain::transition::Transition;
-use shepherd_domain::vm::{ObservedVm, VmStatus};
+use shepherd_domain::vm::VmStatus;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::leases::Lease;
 use shepherd_ports::vms::{
-    ExpectedVm, NewRevision, NewVm, Projected, VmFilter, VmQueries, VmRecord, VmRepository, VmSort,
+    ExpectedVm, NewRevision, NewVm, Projected, Sighting, VmFilter, VmQueries, VmRecord, VmRepository, VmSort,
 };
 
 use crate::statement::{execute, fetch_one, select_all, select_one, values};
@@ -24,7 +24,8 @@ use crate::unit_of_work::PgUnitOfWork;
 macro_rules! vm_columns {
     () => {
         "v.id, v.name, v.namespace, n.environment, v.cluster_id, c.name AS cluster_name, \
-         c.status AS cluster_status, v.status, v.status_reason, v.status_message, v.observed_at, v.k8s_uid, \
+         c.status AS cluster_status, \
+         coalesce((SELECT w.state FROM cluster_watches w WHERE w.cluster_id = c.id), 'STARTING') AS watch_state, v.status, v.status_reason, v.status_message, v.observed_at, v.k8s_uid, \
          v.hostname, v.ip_address, v.node_name, s.system_id, y.name AS system_name, v.service_id, \
          s.name AS service_name, v.instance, v.ticket_id, \
          COALESCE((SELECT t.status = 'FAILED' FROM approval_tickets t WHERE t.id = v.ticket_id), false) \
@@ -44,6 +45,14 @@ macro_rules! vm_names {
 pub(crate) use vm_names;
 
 const ONE: &str = concat!("SELECT ", vm_columns!(), " FROM vms v", vm_names!(), " WHERE v.id = $1");
+
+const HOLD: &str = concat!(
+    "SELECT ",
+    vm_columns!(),
+    " FROM vms v",
+    vm_names!(),
+    " WHERE v.id = $1 FOR SHARE OF v"
+);
 
 const ADD_REVISION: &str = "WITH newest AS ( \
          SELECT revision, spec_sha256 FROM vm_revisions WHERE vm_id = $2 ORDER BY revision DESC LIMIT 1 \
@@ -105,26 +114,18 @@ impl VmRepository for PgUnitOfWork {
         by_id(&self.tx, id).await
     }
 
+    async fn hold(&mut self, id: VmId) -> Result<Option<VmRecord>, RepositoryError> {
+        select_one(&self.tx, HOLD, values![id]).await
+    }
+
     async fn project(
         &mut self,
         cluster: ClusterId,
-        observed: &ObservedVm,
+        sightings: &[Sighting],
         at: DateTime<Utc>,
         lease: &Lease,
-    ) -> Result<Option<Projected>, RepositoryError> {
-        projection::project(&self.tx, cluster, observed, at, lease).await
-    }
-
-    async fn project_absence(
-        &mut self,
-        cluster: ClusterId,
-        namespace: &str,
-        name: &str,
-        uid: &str,
-        at: DateTime<Utc>,
-        lease: &Lease,
-    ) -> Result<Option<Projected>, RepositoryError> {
-        projection::project_absence(&self.tx, cluster, namespace, name, uid, at, lease).await
+    ) -> Result<Vec<Projected>, RepositoryError> {
+        projection::project(&self.tx, cluster, sightings, at, lease).await
     }
 
     async fn set_uid(&mut self, id: VmId, uid: &str) -> Result<(), RepositoryError> {

@@ -18,6 +18,10 @@ pub struct SimulatorConfig {
     pub seed: ClusterSeed,
     /// How long things take.
     pub timing: Timing,
+    /// Whether controllers act on what is stored. Without them objects stay as they are put, and many cost little.
+    pub controllers: bool,
+    /// When the server's certificate is valid.
+    pub certificate: CertificateAge,
     /// Where objects, certificates and tokens are kept between runs; `None` keeps them in memory only.
     /// A file that exists wins over the seed's objects, which then only decides the served API groups.
     pub state_file: Option<PathBuf>,
@@ -33,10 +37,24 @@ impl Default for SimulatorConfig {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             seed: ClusterSeed::default(),
             timing: Timing::default(),
+            controllers: true,
+            certificate: CertificateAge::default(),
             state_file: None,
             crds: Vec::new(),
         }
     }
+}
+
+/// When the certificate of the server is valid. Clients refuse the other two before they ask anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CertificateAge {
+    /// Now.
+    #[default]
+    Valid,
+    /// It was, until 2021.
+    Expired,
+    /// It will be, from 2090 on.
+    NotYetValid,
 }
 
 /// The content and the capabilities of a cluster.

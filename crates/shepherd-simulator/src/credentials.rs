@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Accounts, User};
+use crate::config::CertificateAge;
 use crate::host;
 use crate::server::SimulatorError;
 
@@ -39,7 +40,7 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     /// A new authority, a server certificate for this machine signed by it, and fresh tokens.
-    pub fn generate(name: &str) -> Result<Self, SimulatorError> {
+    pub fn generate(name: &str, age: CertificateAge) -> Result<Self, SimulatorError> {
         let mut authority = CertificateParams::default();
         authority
             .distinguished_name
@@ -52,6 +53,14 @@ impl Credentials {
         server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         server.use_authority_key_identifier_extension = true;
+        match age {
+            CertificateAge::Valid => {}
+            CertificateAge::Expired => {
+                server.not_before = date_time_ymd(2020, 1, 1);
+                server.not_after = date_time_ymd(2021, 1, 1);
+            }
+            CertificateAge::NotYetValid => server.not_before = date_time_ymd(2090, 1, 1),
+        }
         let key = KeyPair::generate()?;
         let certificate = server.signed_by(&key, &authority)?;
 
@@ -153,7 +162,7 @@ mod tests {
 
     #[test]
     fn tokens_name_their_user() {
-        let credentials = Credentials::generate("test").unwrap();
+        let credentials = Credentials::generate("test", CertificateAge::Valid).unwrap();
         let admin = format!("Bearer {}", credentials.admin_token);
         assert_eq!(credentials.authenticate(&admin), Some(User::Admin));
         assert_eq!(credentials.authenticate("Bearer nonsense"), None);
@@ -163,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_kubeconfig_is_indented_as_yaml_wants() {
-        let credentials = Credentials::generate("demo").unwrap();
+        let credentials = Credentials::generate("demo", CertificateAge::Valid).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 6443));
         let text = credentials.kubeconfig("demo", address, "simulator-admin", credentials.admin_token());
         assert!(text.contains("\n- name: \"demo\"\n  cluster:\n    server: https://127.0.0.1:6443\n    certificate"));

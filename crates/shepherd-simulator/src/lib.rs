@@ -55,6 +55,7 @@
 
 mod access;
 mod api;
+mod chaos;
 mod cluster;
 mod config;
 mod console;
@@ -77,7 +78,8 @@ mod store;
 mod validation;
 
 pub use access::{Grant, Refusal};
-pub use config::{ClusterSeed, NodeSeed, SimulatorConfig, StorageClassSeed, Timing};
+pub use chaos::Chaos;
+pub use config::{CertificateAge, ClusterSeed, NodeSeed, SimulatorConfig, StorageClassSeed, Timing};
 pub use faults::{FaultEffect, FaultId, FaultRule, Faults};
 pub use inspect::{ClusterHandle, RecordedRequest};
 pub use schema::files::read_definitions;

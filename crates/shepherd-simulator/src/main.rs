@@ -137,6 +137,7 @@ impl Arguments {
             },
             state_file: self.state_file,
             crds,
+            ..SimulatorConfig::default()
         })
     }
 }

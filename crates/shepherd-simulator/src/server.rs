@@ -110,14 +110,16 @@ impl Simulator {
             None => {
                 let mut store = Store::default();
                 seed::fill(&mut store, &config.seed);
-                (Credentials::generate(&config.name)?, store)
+                (Credentials::generate(&config.name, config.certificate)?, store)
             }
         };
         seed::define(&mut store, &schemas);
         let cluster = Arc::new(Cluster::new(config.seed, schemas, store));
         let faults = Faults::new(Arc::clone(&cluster));
         let (address, server) = serve(&cluster, &credentials, &faults, config.bind)?;
-        host::spawn(controller::run(Arc::clone(&cluster), config.timing));
+        if config.controllers {
+            host::spawn(controller::run(Arc::clone(&cluster), config.timing));
+        }
         if let Some(path) = config.state_file.clone() {
             host::spawn(keep(path, credentials.clone(), Arc::clone(&cluster)));
         }

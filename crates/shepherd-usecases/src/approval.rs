@@ -5,6 +5,7 @@
 
 pub mod approve;
 pub mod cancel;
+pub(crate) mod decide;
 pub mod reject;
 
 use shepherd_domain::access::Permission;

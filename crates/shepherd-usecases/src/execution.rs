@@ -4,13 +4,21 @@
 //! the outcome; every operation may run twice, at any point, on any replica.
 
 mod claim;
+mod clone;
 mod create_vm;
 mod delete_vm;
+pub(crate) mod existing;
 mod failure;
+mod migrate;
 mod operation;
 mod outcome;
+mod patience;
+mod power;
+mod restore;
 mod revalidate;
+mod snapshot;
 pub mod steps;
+mod target;
 mod tell;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! command that was parsed at the edge. It authorises, reads, calls clusters with no transaction open, and then
 //! writes everything that belongs together in one unit of work.
 
+pub mod adoption;
 pub mod approval;
 pub mod audit;
 pub mod audit_webhook;
@@ -11,25 +12,32 @@ pub mod auth;
 pub mod authorization;
 pub mod bootstrap;
 pub mod catalog;
+pub mod clone;
 pub mod cluster;
 pub mod confirmation;
 pub mod controllers;
 pub mod doctor;
+pub mod encryption;
 pub mod error;
 pub mod execution;
 pub mod idempotency;
 pub mod identity;
 pub mod legal_hold;
+pub mod migration;
 pub mod namespace;
 pub mod notification;
 pub mod platform;
+pub mod reconciler;
 pub mod role;
 pub mod seed;
 pub mod service;
 pub mod session;
+pub mod settings;
+pub mod snapshot;
 pub mod system;
 pub mod upkeep;
 pub mod vm;
 
 pub use error::UseCaseError;
-pub use platform::{Platform, Settings};
+pub use platform::Platform;
+pub use settings::Settings;

@@ -6,6 +6,7 @@
 mod cleanup;
 mod reminder;
 mod review;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +43,14 @@ pub enum PeriodicJob {
     AuditPurge,
     /// Tells platform administrators how many of them nobody has looked at lately.
     AuthzReviewReport,
+    /// Looks through clusters for machines that could be adopted, each every `adoption.scan_interval` or when asked for.
+    AdoptionScan,
+    /// Carries out runs of the reconciler, and begins one every `reconciler.interval`.
+    ReconcilerRuns,
+    /// Gives up machines that are CREATING for longer than `vm.creation_timeout`.
+    CreationWatchdog,
+    /// Re-seals what older encryption keys sealed and removes keys that seal nothing; also at once after a rotation.
+    KeyReencrypt,
 }
 
 impl PeriodicJob {
@@ -62,7 +71,11 @@ impl PeriodicJob {
             Self::MembershipExpiry => ("27 * * * *", HOUR),
             Self::BindingExpiry => ("37 * * * *", HOUR),
             Self::BootstrapExpiry => ("47 * * * *", HOUR),
+            Self::AdoptionScan => ("* * * * *", Duration::ZERO),
+            Self::ReconcilerRuns => ("2,12,22,32,42,52 * * * *", Duration::ZERO),
             Self::AuthzReviewReport => ("0 8 1 1,4,7,10 *", WEEK),
+            Self::CreationWatchdog => ("*/5 * * * *", HOUR),
+            Self::KeyReencrypt => ("52 * * * *", HOUR),
         }
     }
 
@@ -88,6 +101,10 @@ impl PeriodicJob {
             Self::BootstrapExpiry => crate::bootstrap::expire::execute(platform).await,
             Self::AuditPurge => crate::audit::purge::execute(platform).await,
             Self::AuthzReviewReport => review::execute(platform).await,
+            Self::AdoptionScan => crate::adoption::scan::execute(platform).await,
+            Self::ReconcilerRuns => crate::reconciler::work::execute(platform).await,
+            Self::CreationWatchdog => watchdog::execute(platform).await,
+            Self::KeyReencrypt => crate::encryption::reencrypt::execute(platform).await,
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Requests about virtual machines, and reading them.
 
 pub mod dry_run;
+pub mod power;
 pub mod preview;
 pub mod request;
 pub mod request_deletion;
+pub mod request_operation;
+pub(crate) mod submission;
 
 use serde::{Deserialize, Serialize};
 use shepherd_domain::access::{Permission, ResourceAction};

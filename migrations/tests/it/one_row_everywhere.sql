@@ -31,6 +31,7 @@ INSERT INTO namespace_registry (id, name, environment, created_by)
 VALUES ('00000000-0000-7000-8000-000000000010', 'dev', 'test', 'system:test');
 INSERT INTO clusters (id, name, api_server_url, encrypted_kubeconfig, encryption_key_id, created_by)
 VALUES ('00000000-0000-7000-8000-000000000011', 'c1', 'https://c1.example.org', '\x01', '0a1b2c3d', 'system:test');
+INSERT INTO cluster_watches (cluster_id, state, since) VALUES ('00000000-0000-7000-8000-000000000011', 'LIVE', now());
 INSERT INTO systems (id, name, created_by) VALUES ('00000000-0000-7000-8000-000000000012', 'shop', 'system:test');
 INSERT INTO services (id, system_id, name, next_instance_index, created_by)
 VALUES (
@@ -105,6 +106,39 @@ VALUES (
 );
 INSERT INTO audit_webhooks (id, name, url, method, secret, secret_key_id, cursor, created_by)
 VALUES (
-    '00000000-0000-7000-8000-000000000043', 'archive', 'https://archive.example.org/audit', 'POST', '\x01', 'k1', 0,
+    '00000000-0000-7000-8000-000000000043', 'archive', 'https://archive.example.org/audit', 'POST', '\x01', '0a1b2c3d', 0,
     'system:test'
+);
+
+INSERT INTO vm_snapshots (id, vm_id, name, k8s_name, ticket_id, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000060', '00000000-0000-7000-8000-000000000014', 'before', 'snapshot-1',
+    '00000000-0000-7000-8000-000000000031', '00000000-0000-7000-8000-000000000003'
+);
+INSERT INTO vm_clones (id, source_vm_id, target_vm_id, k8s_name, ticket_id, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000061', '00000000-0000-7000-8000-000000000014', NULL, 'clone-1',
+    '00000000-0000-7000-8000-000000000031', '00000000-0000-7000-8000-000000000003'
+);
+INSERT INTO vm_migrations (id, vm_id, k8s_name, ticket_id, cancel_event_id, created_by)
+VALUES (
+    '00000000-0000-7000-8000-000000000062', '00000000-0000-7000-8000-000000000014', 'migration-1',
+    '00000000-0000-7000-8000-000000000031', '00000000-0000-7000-8000-000000000030',
+    '00000000-0000-7000-8000-000000000003'
+);
+
+INSERT INTO adoption_scans (cluster_id, requested_at) VALUES ('00000000-0000-7000-8000-000000000011', now());
+INSERT INTO pending_adoptions (
+    id, cluster_id, namespace, resource_name, k8s_uid, system, service, instance, resource_spec, labels, last_seen_at
+)
+VALUES (
+    '00000000-0000-7000-8000-000000000063', '00000000-0000-7000-8000-000000000011', 'dev', 'dev-shop-redis-02', 'uid-2',
+    'shop', 'redis', '02', '{}', '{}', now()
+);
+INSERT INTO reconciler_runs (id, mode, started_by, heartbeat_at)
+VALUES ('00000000-0000-7000-8000-000000000064', 'dry-run', 'system:reconciler', now());
+INSERT INTO reconciler_findings (id, run_id, kind, cluster_id, namespace, name, vm_id)
+VALUES (
+    '00000000-0000-7000-8000-000000000065', '00000000-0000-7000-8000-000000000064', 'GHOST',
+    '00000000-0000-7000-8000-000000000011', 'dev', 'dev-shop-redis-01', '00000000-0000-7000-8000-000000000014'
 );

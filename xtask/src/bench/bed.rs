@@ -24,6 +24,7 @@ pub(super) struct Bed<'a> {
     workspace: &'a Workspace,
     server: &'a PostgresServer,
     shepherd: PathBuf,
+    fleet: PathBuf,
     directory: PathBuf,
     first_password: String,
 }
@@ -54,12 +55,14 @@ impl<'a> Bed<'a> {
         workspace: &'a Workspace,
         server: &'a PostgresServer,
         shepherd: &Path,
+        fleet: &Path,
         directory: PathBuf,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             workspace,
             server,
             shepherd: shepherd.canonicalize().context("find the built shepherd")?,
+            fleet: fleet.canonicalize().context("find the built shepherd-fleet")?,
             directory,
             first_password: format!("bench-first-{}", random_token(8)?),
         })
@@ -68,6 +71,11 @@ impl<'a> Bed<'a> {
     /// The executable under test.
     pub(super) fn shepherd(&self) -> &Path {
         &self.shepherd
+    }
+
+    /// The program that simulates many clusters.
+    pub(super) fn fleet(&self) -> &Path {
+        &self.fleet
     }
 
     /// The password the seeded administrator starts with.
@@ -113,6 +121,16 @@ impl<'a> Bed<'a> {
 
     /// Runs `shepherd serve` with these roles and waits until it is ready, which only the API can say.
     pub(super) async fn serve(&self, database: &Database, roles: &str) -> anyhow::Result<Served> {
+        self.serve_with(database, roles, &[]).await
+    }
+
+    /// As [`Self::serve`], with more in its environment.
+    pub(super) async fn serve_with(
+        &self,
+        database: &Database,
+        roles: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Served> {
         let (port, metrics_port) = (free_port()?, free_port()?);
         let log_path = self.directory.join(format!("{}.log", database.name));
         let log = File::create(&log_path).with_context(|| format!("create {}", log_path.display()))?;
@@ -126,6 +144,7 @@ impl<'a> Bed<'a> {
             .env("SERVER_PORT", port.to_string())
             .env("SERVER_SHUTDOWN_TIMEOUT", "5s")
             .env("METRICS_PORT", metrics_port.to_string())
+            .envs(environment.iter().copied())
             .stdout(log.try_clone()?)
             .stderr(log);
         let started = Instant::now();

@@ -22,6 +22,7 @@ const PLANS: usize = 7;
 /// 200 Systems of 5 Services of 100 machines, half of them in production. The key of the only cluster is not one of
 /// the installation's, which is looked at when a process starts: it comes after the start.
 const STOCK: &str = "
+    INSERT INTO encryption_keys (key_id, source, state, retired_at) VALUES ('bench', 'external', 'retired', now());
     INSERT INTO clusters (id, name, api_server_url, encrypted_kubeconfig, encryption_key_id, status, created_by)
         VALUES (lpad('1', 32, '0')::uuid, 'bench', 'https://cluster.invalid', '\\x00', 'bench', 'HEALTHY', 'system:bench');
     INSERT INTO namespace_registry (id, name, environment, created_by) VALUES

@@ -58,6 +58,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     refuse_pending(&store).await?;
     let wired = bootstrap::wire(&config, store).await?;
     let pool = TaskPool::default();
+    hear_changes(&wired, &pool);
     if roles.controllers {
         run_controllers(&wired, &pool);
     }
@@ -115,6 +116,15 @@ fn start_api(config: Config, wired: &Wired, roles: Roles) -> anyhow::Result<acti
         config.server,
     )?;
     http::start(api).with_context(|| format!("{bind}:{port} cannot be bound (server.bind, server.port)"))
+}
+
+/// Every process talks to clusters, whatever its roles.
+fn hear_changes(wired: &Wired, pool: &TaskPool) {
+    let platform = Arc::clone(&wired.platform);
+    pool.supervise_loop("changes", move || {
+        let platform = Arc::clone(&platform);
+        async move { controllers::changes::run(&platform).await }
+    });
 }
 
 fn run_controllers(wired: &Wired, pool: &TaskPool) {

@@ -1,24 +1,31 @@
 //! One module per group of operations. Handlers translate and nothing else.
 
+mod adoptions;
 mod approvals;
 mod audit;
 mod audit_webhooks;
 mod auth;
+mod clones;
 mod clusters;
+mod encryption_keys;
 mod events;
 mod instance_sizes;
 mod legal_holds;
 mod members;
+mod migrations;
 mod namespaces;
 mod notifications;
+mod reconciler;
 mod role_bindings;
 mod roles;
 mod services;
 mod sessions;
+mod snapshots;
 mod systems;
 mod tasks;
 mod templates;
 mod users;
+mod vm_power;
 mod vms;
 
 use shepherd_domain::problem::{FieldCode, Problem};
@@ -40,6 +47,7 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(members::routes)
             .configure(services::routes)
             .configure(vms::routes)
+            .configure(vm_power::routes)
             .configure(approvals::routes)
             .configure(tasks::routes)
             .configure(events::routes)
@@ -53,6 +61,12 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(role_bindings::routes)
             .configure(notifications::routes)
             .configure(audit::routes)
+            .configure(adoptions::routes)
+            .configure(clones::routes)
+            .configure(encryption_keys::routes)
+            .configure(migrations::routes)
+            .configure(reconciler::routes)
+            .configure(snapshots::routes)
             .configure(legal_holds::routes)
             .configure(audit_webhooks::routes),
     );

@@ -159,6 +159,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::CapabilityMissing
         | ErrorCode::StorageClassNotFound
         | ErrorCode::ImmutableField
+        | ErrorCode::ReconcilerModeNotImplemented
         | ErrorCode::RequiredFieldRemoved => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized | ErrorCode::InvalidCredentials => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden
@@ -189,6 +190,11 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::NotificationNotFound
         | ErrorCode::AuditWebhookNotFound
         | ErrorCode::LegalHoldNotFound
+        | ErrorCode::SnapshotNotFound
+        | ErrorCode::CloneNotFound
+        | ErrorCode::MigrationNotFound
+        | ErrorCode::ReconcilerRunNotFound
+        | ErrorCode::AdoptionNotFound
         | ErrorCode::RouteNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
@@ -221,17 +227,29 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::LastOwnerCannotBeRemoved
         | ErrorCode::LastPlatformAdmin
         | ErrorCode::CannotDeleteSelf
+        | ErrorCode::SnapshotNameExists
+        | ErrorCode::ClusterHasVms
+        | ErrorCode::AdoptionNotPending
+        | ErrorCode::AdoptionNotPossible
+        | ErrorCode::ReconcilerAlreadyRunning
+        | ErrorCode::KeyRotationRunning
         | ErrorCode::IdempotencyInProgress => StatusCode::CONFLICT,
         ErrorCode::DryRunRejected | ErrorCode::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::RateLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::InternalError
         | ErrorCode::NamespaceCreationFailed
         | ErrorCode::VmCreationFailed
-        | ErrorCode::VmDeletionFailed => StatusCode::INTERNAL_SERVER_ERROR,
+        | ErrorCode::VmDeletionFailed
+        | ErrorCode::VmPowerFailed
+        | ErrorCode::VmSnapshotFailed
+        | ErrorCode::VmRestoreFailed
+        | ErrorCode::VmCloneFailed
+        | ErrorCode::VmMigrationFailed => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::NotReady
         | ErrorCode::ClusterUnhealthy
         | ErrorCode::ClusterUnreachable
         | ErrorCode::ClusterDegraded
+        | ErrorCode::ClusterRebuilding
         | ErrorCode::ServiceBusy => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

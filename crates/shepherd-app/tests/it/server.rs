@@ -139,6 +139,9 @@ impl Home {
             .env("SERVER_BIND", "127.0.0.1")
             .env("SECURITY_OUTBOUND_ALLOWLIST", "127.0.0.1/32")
             .env("K8S_HEALTH_INTERVAL", "1s")
+            .env("FEATURES_SNAPSHOTS", "true")
+            .env("FEATURES_CLONES", "true")
+            .env("FEATURES_MIGRATIONS", "true")
             // Everybody in a test has the same address, and many log in at once.
             .env("SECURITY_LOGIN_MAX_FAILURES_IP", "1000")
             .env("LOG_LEVEL", "info")

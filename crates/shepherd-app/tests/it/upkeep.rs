@@ -67,14 +67,17 @@ async fn old_notifications_go_at_the_first_start_of_a_day_and_every_job_is_on_th
 async fn every_job_is_on_the_clock(home: &Home) {
     let known = "SELECT identifier FROM graphile_worker._private_known_crontabs ORDER BY identifier";
     let expected = [
+        "adoption_scan",
         "approval_reminder",
         "audit_purge",
         "authz_review_report",
         "binding_expiry",
         "bootstrap_expiry",
+        "creation_watchdog",
         "dead_letter_cleanup",
         "membership_expiry",
         "notification_cleanup",
+        "reconciler_runs",
         "token_cleanup",
     ];
     eventually("the clock knows every job", PATIENCE, async || {

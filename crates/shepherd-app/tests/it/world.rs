@@ -182,6 +182,18 @@ impl World {
         vm
     }
 
+    /// Alice asks for something to be done to a machine; answers the ticket.
+    pub async fn operate(&self, path: &str, body: &Value) -> String {
+        text(&self.as_(User::Alice).post(path, body).await.ok(202)["ticket_id"])
+    }
+
+    /// The same, and waits until it is done.
+    pub async fn operated(&self, path: &str, body: &Value) -> String {
+        let ticket = self.operate(path, body).await;
+        self.wait_for_ticket(&ticket, "COMPLETED").await;
+        ticket
+    }
+
     /// The machine of an approved ticket.
     pub async fn vm_of(&self, ticket: &str) -> String {
         self.ticket_column(ticket, "vm_id").await

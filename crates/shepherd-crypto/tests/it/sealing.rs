@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use shepherd_crypto::{KeyRing, MasterKey};
-use shepherd_ports::crypto::{Cipher, CipherError, SealedPlace};
+use shepherd_ports::crypto::{Cipher, CipherError, KeyStore, SealedPlace, StoredKey};
 
 /// Version, key id, nonce and tag.
 const OVERHEAD: usize = 1 + 8 + 12 + 16;
@@ -17,7 +17,7 @@ fn key(text: &str) -> MasterKey {
 }
 
 fn ring() -> KeyRing {
-    KeyRing::new(key(NEW_KEY), Vec::new())
+    KeyRing::new(key(NEW_KEY))
 }
 
 fn kubeconfig_of(row: &str) -> SealedPlace {
@@ -85,20 +85,57 @@ fn a_value_that_was_moved_is_refused() {
 #[test]
 fn a_retired_key_opens_and_no_longer_seals() {
     let place = kubeconfig_of("1");
-    let sealed = KeyRing::new(key(OLD_KEY), Vec::new()).seal(&place, b"value").unwrap();
-    let rotated = KeyRing::new(key(NEW_KEY), vec![key(OLD_KEY)]);
-    assert_eq!(*rotated.open(&place, &sealed.bytes).unwrap(), b"value");
-    assert_eq!(rotated.seal(&place, b"value").unwrap().key_id, key(NEW_KEY).id());
+    let ring = ring();
+    let by_root = ring.seal(&place, b"value").unwrap();
+    let first = ring.generate().unwrap();
     assert_eq!(
-        rotated.key_ids().collect::<Vec<_>>(),
-        [key(NEW_KEY).id(), key(OLD_KEY).id()]
+        ring.active_id(),
+        ring.root_id(),
+        "a key that is not installed is not used"
     );
+    ring.install(std::slice::from_ref(&first)).unwrap();
+    let by_first = ring.seal(&place, b"value").unwrap();
+    assert_eq!(by_first.key_id, first.key_id);
+    let second = ring.generate().unwrap();
+    let retired = StoredKey { active: false, ..first };
+    ring.install(&[retired, second.clone()]).unwrap();
+    assert_eq!(ring.seal(&place, b"value").unwrap().key_id, second.key_id);
+    for sealed in [by_root, by_first.clone()] {
+        assert_eq!(*ring.open(&place, &sealed.bytes).unwrap(), b"value");
+    }
+    ring.install(&[second]).unwrap();
+    assert_eq!(
+        ring.open(&place, &by_first.bytes).unwrap_err(),
+        CipherError::UnknownKey(by_first.key_id),
+        "a removed key opens nothing"
+    );
+}
+
+#[test]
+fn stored_keys_open_under_their_own_installation_only() {
+    let stored = ring().generate().unwrap();
+    let other = KeyRing::new(key(OLD_KEY));
+    assert_eq!(
+        other.install(std::slice::from_ref(&stored)).unwrap_err(),
+        CipherError::UnknownKey(key(NEW_KEY).id().to_owned())
+    );
+    assert_eq!(other.active_id(), other.root_id(), "nothing has changed");
+    let renamed = StoredKey {
+        key_id: "00000000".to_owned(),
+        ..stored.clone()
+    };
+    assert_eq!(ring().install(&[renamed]).unwrap_err(), CipherError::Rejected);
+    let moved = StoredKey {
+        material: Some(ring().rewrap(&stored, &key(OLD_KEY)).unwrap()),
+        ..stored
+    };
+    other.install(&[moved]).unwrap();
 }
 
 #[test]
 fn a_key_that_is_not_loaded_is_named() {
     let place = kubeconfig_of("1");
-    let sealed = KeyRing::new(key(OLD_KEY), Vec::new()).seal(&place, b"value").unwrap();
+    let sealed = KeyRing::new(key(OLD_KEY)).seal(&place, b"value").unwrap();
     let error = ring().open(&place, &sealed.bytes).unwrap_err();
     assert_eq!(error, CipherError::UnknownKey(key(OLD_KEY).id().to_owned()));
 }

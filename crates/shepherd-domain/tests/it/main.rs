@@ -2,6 +2,7 @@
 //! the code. Where a rule is about all inputs, random ones are tried.
 
 mod access;
+mod adoption;
 mod audit_webhook;
 mod effective_spec;
 mod environments;
@@ -12,6 +13,7 @@ mod password;
 mod permissions;
 mod placement;
 mod policy;
+mod reconciler;
 mod redaction;
 mod resource_roles;
 mod seeds;

@@ -1,6 +1,7 @@
 //! The state machine of machines against the table of domain.md §4.3.
 
 use proptest::prelude::*;
+use shepherd_domain::ticket::RequestType;
 use shepherd_domain::vm::ObservedCondition;
 use shepherd_domain::vm::VmStatus::{
     self, Creating, Deleting, Failed, Migrating, Paused, Pending, Running, Stopped, Stopping, Unknown,
@@ -11,6 +12,20 @@ const ALL: [VmStatus; 10] = [
     Creating, Pending, Running, Stopping, Stopped, Paused, Migrating, Deleting, Failed, Unknown,
 ];
 const DELETABLE: [VmStatus; 5] = [Running, Stopped, Failed, Paused, Unknown];
+const STOPPABLE: [VmStatus; 3] = [Running, Pending, Paused];
+
+/// The table of requests.md §7, completed by the operations of kubernetes.md §4.
+const ADMITTED: [(RequestType, &[VmStatus]); 9] = [
+    (RequestType::StartVm, &[Stopped, Paused]),
+    (RequestType::StopVm, &STOPPABLE),
+    (RequestType::RestartVm, &[Running]),
+    (RequestType::ModifyVm, &[Running, Stopped, Paused]),
+    (RequestType::DeleteVm, &DELETABLE),
+    (RequestType::SnapshotVm, &[Running, Stopped, Paused]),
+    (RequestType::RestoreVm, &[Stopped]),
+    (RequestType::CloneVm, &[Running, Stopped, Paused]),
+    (RequestType::MigrateVm, &[Running]),
+];
 
 /// Whatever may happen to a machine.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +34,7 @@ enum Step {
     FailCreation,
     RetryCreation,
     FailDeletion,
+    Stop,
     Observe(VmStatus),
 }
 
@@ -30,6 +46,7 @@ impl Step {
             Self::FailCreation => from.fail_creation().ok(),
             Self::RetryCreation => from.retry_creation().ok(),
             Self::FailDeletion => from.fail_deletion().ok(),
+            Self::Stop => from.stop().ok(),
             Self::Observe(observed) => from.project(observed, delete_open),
         };
         moved.map(|moved| (moved.from(), moved.to()))
@@ -46,6 +63,7 @@ impl Step {
                 Creating,
             ) => Deleting,
             (Self::FailCreation, Creating) | (Self::FailDeletion, Deleting) => Failed,
+            (Self::Stop, _) if STOPPABLE.contains(&from) => Stopping,
             (Self::RetryCreation, Failed) => Creating,
             (Self::Observe(_), Deleting) if delete_open => return None,
             (Self::Observe(observed), _) if observed != from => observed,
@@ -61,6 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::FailCreation),
         Just(Step::RetryCreation),
         Just(Step::FailDeletion),
+        Just(Step::Stop),
         prop::sample::select(ALL.to_vec()).prop_map(Step::Observe),
     ]
 }
@@ -82,6 +101,7 @@ fn a_machine_moves_as_the_table_says_and_in_no_other_way() {
         Step::FailCreation,
         Step::RetryCreation,
         Step::FailDeletion,
+        Step::Stop,
     ];
     steps.extend(ALL.map(Step::Observe));
     for from in ALL {
@@ -95,6 +115,27 @@ fn a_machine_moves_as_the_table_says_and_in_no_other_way() {
             }
         }
     }
+}
+
+#[test]
+fn requests_are_admitted_from_the_states_of_the_table_alone() {
+    for (request, allowed) in ADMITTED {
+        for from in ALL {
+            assert_eq!(
+                from.admit(request).is_ok(),
+                allowed.contains(&from),
+                "{request} from {from}"
+            );
+        }
+    }
+    for from in [Creating, Deleting] {
+        assert!(from.admit(RequestType::DeleteSnapshot).is_err(), "{from}");
+    }
+    let refusal = Stopped.admit(RequestType::RestartVm).unwrap_err();
+    assert_eq!(
+        (refusal.from, refusal.operation, refusal.allowed),
+        (Stopped, "RESTART", &[Running][..])
+    );
 }
 
 #[test]
@@ -131,7 +172,7 @@ proptest! {
             delete_open = match step {
                 Step::Delete { .. } => true,
                 Step::FailDeletion => false,
-                Step::FailCreation | Step::RetryCreation | Step::Observe(_) => delete_open,
+                Step::FailCreation | Step::RetryCreation | Step::Stop | Step::Observe(_) => delete_open,
             };
             status = to;
         }

@@ -31,8 +31,8 @@ pub(super) struct KubeVirt {
     pub reason: Option<String>,
     /// Feature gates and general features, sorted.
     pub features: Vec<String>,
-    /// Devices machines may ask for.
-    pub permitted_devices: BTreeSet<String>,
+    /// Devices machines may ask for; `None` when that could not be read.
+    pub permitted_devices: Option<BTreeSet<String>>,
 }
 
 /// Reads the KubeVirt resource.
@@ -59,7 +59,10 @@ pub(super) async fn read(client: &Client, cluster: ClusterId) -> Result<KubeVirt
         | ProviderError::Unsupported(_)
         | ProviderError::Schema(_) => {
             tracing::warn!(%cluster, %error, "the KubeVirt resource cannot be read");
-            Ok(unusable("UNREADABLE"))
+            Ok(KubeVirt {
+                permitted_devices: None,
+                ..unusable("UNREADABLE")
+            })
         }
     }
 }
@@ -84,7 +87,7 @@ fn describe(found: &[DynamicObject]) -> KubeVirt {
             &configuration["developerConfiguration"]["featureGates"],
             version.as_deref(),
         ),
-        permitted_devices: permitted_devices(&configuration["permittedHostDevices"]),
+        permitted_devices: Some(permitted_devices(&configuration["permittedHostDevices"])),
         version,
         reason: reason(&phase(kubevirt)),
     }
@@ -93,6 +96,7 @@ fn describe(found: &[DynamicObject]) -> KubeVirt {
 fn unusable(why: &str) -> KubeVirt {
     KubeVirt {
         reason: Some(format!("KUBEVIRT_{why}")),
+        permitted_devices: Some(BTreeSet::new()),
         ..KubeVirt::default()
     }
 }
@@ -170,7 +174,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            found.permitted_devices.into_iter().collect::<Vec<_>>(),
+            found.permitted_devices.into_iter().flatten().collect::<Vec<_>>(),
             ["nvidia.com/GRID_T4-1Q", "nvidia.com/TU104GL"]
         );
     }
@@ -186,12 +190,82 @@ mod tests {
     }
 
     #[test]
+    fn each_feature_is_general_from_its_version_on() {
+        let table: [(&str, &[&str]); 12] = [
+            ("0.59.2", &[]),
+            ("1.0.0", &["LiveMigration"]),
+            ("1.3.9", &["LiveMigration"]),
+            (
+                "1.4.0",
+                &["CommonInstancetypesDeployment", "LiveMigration", "NetworkHotplug"],
+            ),
+            (
+                "1.4.9",
+                &["CommonInstancetypesDeployment", "LiveMigration", "NetworkHotplug"],
+            ),
+            (
+                "1.5.0",
+                &[
+                    "CommonInstancetypesDeployment",
+                    "LiveMigration",
+                    "NUMA",
+                    "NetworkHotplug",
+                ],
+            ),
+            (
+                "1.5.9",
+                &[
+                    "CommonInstancetypesDeployment",
+                    "LiveMigration",
+                    "NUMA",
+                    "NetworkHotplug",
+                ],
+            ),
+            ("1.6.0", &SINCE_1_6),
+            ("1.6.99", &SINCE_1_6),
+            ("1.7.0", &SINCE_1_7),
+            ("1.10.0", &SINCE_1_7),
+            ("2.0.0", &SINCE_1_7),
+        ];
+        for (version, expected) in table {
+            assert_eq!(features(&Value::Null, Some(version)), expected, "{version}");
+        }
+        assert!(features(&Value::Null, None).is_empty());
+    }
+
+    const SINCE_1_6: [&str; 5] = [
+        "CommonInstancetypesDeployment",
+        "GPUAssignment",
+        "LiveMigration",
+        "NUMA",
+        "NetworkHotplug",
+    ];
+    const SINCE_1_7: [&str; 6] = [
+        "CommonInstancetypesDeployment",
+        "GPUAssignment",
+        "LiveMigration",
+        "NUMA",
+        "NetworkHotplug",
+        "NodeRestriction",
+    ];
+
+    #[test]
+    fn a_gate_that_became_general_is_named_once() {
+        let gates = json!(["NUMA", "LiveMigration", "NUMA"]);
+        assert_eq!(features(&gates, Some("1.0.0")), ["LiveMigration", "NUMA"]);
+    }
+
+    #[test]
     fn versions_are_compared_as_numbers() {
         assert_eq!(major_minor("1.10.0"), Some((1, 10)));
         assert_eq!(major_minor("1.7.0-beta.0"), Some((1, 7)));
+        assert_eq!(major_minor("1.6+build"), Some((1, 6)));
         assert_eq!(major_minor("devel"), None);
-        assert!(features(&Value::Null, Some("1.10.0")).contains(&"NodeRestriction".to_owned()));
-        assert!(!features(&Value::Null, Some("1.6.9")).contains(&"NodeRestriction".to_owned()));
-        assert!(features(&Value::Null, None).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_nothing_about_devices() {
+        assert_eq!(unusable("NOT_INSTALLED").permitted_devices, Some(BTreeSet::new()));
+        assert_eq!(describe(&[]).permitted_devices, Some(BTreeSet::new()));
     }
 }

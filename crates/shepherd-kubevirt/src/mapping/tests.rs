@@ -254,6 +254,25 @@ fn machine_and_instance_are_merged() {
 }
 
 #[test]
+fn only_the_instance_says_whether_it_can_move() {
+    let says = |status: &str| json!({"phase": "Running", "conditions": [{"type": "LiveMigratable", "status": status}]});
+    let running = || json!({"printableStatus": "Running"});
+    for (status, expected) in [("True", Some(true)), ("False", Some(false)), ("Unknown", None)] {
+        let observed = see(machine(running()), Some(instance(says(status)))).unwrap();
+        assert_eq!(observed.live_migratable, expected, "{status}");
+    }
+    let observed = see(machine(running()), Some(instance(json!({"phase": "Running"})))).unwrap();
+    assert_eq!(observed.live_migratable, None, "the instance says nothing");
+    let observed = see(machine(says("True")), None).unwrap();
+    assert_eq!(observed.live_migratable, None, "there is no instance");
+    let mut earlier = instance(says("True"));
+    earlier["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "web", "uid": "earlier"}]);
+    let observed = see(machine(running()), Some(earlier)).unwrap();
+    assert_eq!(observed.live_migratable, None, "it is not this machine's instance");
+}
+
+#[test]
 fn the_instance_of_an_earlier_machine_is_not_ours() {
     let mut vmi = instance(json!({"phase": "Running", "nodeName": "node-1"}));
     vmi["metadata"]["ownerReferences"] =

@@ -8,21 +8,27 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{DeleteParams, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 use shepherd_domain::Environment;
 use shepherd_domain::ids::ClusterId;
+use shepherd_domain::vm::{ObservedCondition, ObservedVm, VmStatus};
 use shepherd_kubevirt::{CallLimits, Intake, KubeVirtProvider};
 use shepherd_ports::Clock;
 use shepherd_ports::clusters::{CredentialError, CredentialProvider, KubeconfigIntake, RestConfig};
-use shepherd_ports::providers::{InfrastructureProvider, ProviderError, VmWatchEvent};
+use shepherd_ports::providers::{ApplyMode, InfrastructureProvider, ProviderError, VmWatchEvent};
 use zeroize::Zeroizing;
 
-/// Longest wait for something a cluster does on its own.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::documents::Plan;
+
+/// Longest wait for something a cluster does on its own; a real one may have to fetch an image.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Pause between two questions.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The cluster every case knows.
 pub const CLUSTER: ClusterId = ClusterId::from_bits(1);
@@ -41,11 +47,20 @@ impl Credentials {
             kubeconfig: Zeroizing::new(kubeconfig.to_owned()),
             version: version.to_owned(),
             allow_insecure_tls: true,
+            concurrency_limit: None,
         };
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(cluster, config);
+    }
+
+    /// Gives a cluster a limit of its own.
+    pub fn limit(&self, cluster: ClusterId, calls: u32) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = all.get_mut(&cluster) {
+            config.concurrency_limit = Some(calls);
+        }
     }
 
     /// Forgets a cluster.
@@ -87,9 +102,28 @@ pub struct Lab {
     kubeconfig: String,
     restricted: Option<String>,
     client: Client,
-    /// Whether KubeVirt is deployed, so that controllers act on objects.
-    pub deployed: bool,
-    /// Whether the server knows strict field validation: Kubernetes 1.25 and newer.
+    /// What the cluster has to offer.
+    pub offer: Offer,
+}
+
+/// What a cluster has to offer.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// KubeVirt is deployed, so that controllers act on objects.
+    pub controllers: bool,
+    /// Power actions and consoles are served.
+    pub subresources: bool,
+    /// The snapshot group is served.
+    pub snapshots: bool,
+    /// The clone group is served.
+    pub clones: bool,
+    /// Migrations are served.
+    pub migrations: bool,
+    /// Instance types and preferences are served.
+    pub instance_types: bool,
+    /// Two nodes can run machines.
+    pub two_nodes: bool,
+    /// The server knows strict field validation: Kubernetes 1.25 and newer.
     pub strict_fields: bool,
 }
 
@@ -107,6 +141,8 @@ pub struct Subject {
     pub kubeconfig: String,
     /// The kubeconfig of somebody who may do nothing.
     pub restricted: Option<String>,
+    /// What the cluster has to offer.
+    pub offer: Offer,
 }
 
 impl Lab {
@@ -116,12 +152,12 @@ impl Lab {
         let client = client(&kubeconfig).await;
         let (provider, _) = provider(&kubeconfig, CallLimits::default());
         let facts = provider.probe(CLUSTER).await.expect("the cluster answers");
+        let offer = Offer::discover(&client, facts.kubevirt_deployed, &facts.kubernetes_version).await;
         Self {
             kubeconfig,
             restricted: restricted.map(accepted),
             client,
-            deployed: facts.kubevirt_deployed,
-            strict_fields: minor_version(&facts.kubernetes_version) >= 25,
+            offer,
         }
     }
 
@@ -140,6 +176,7 @@ impl Lab {
             client: self.client.clone(),
             kubeconfig: self.kubeconfig.clone(),
             restricted: self.restricted.clone(),
+            offer: self.offer,
         }
     }
 
@@ -151,6 +188,33 @@ impl Lab {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => eprintln!("{namespace} stays: {error}"),
+        }
+    }
+}
+
+impl Offer {
+    async fn discover(client: &Client, controllers: bool, version: &str) -> Self {
+        let groups = client.list_api_groups().await.expect("the groups can be listed");
+        let serves = |group: &str| groups.groups.iter().any(|served| served.name == group);
+        let machines = client
+            .list_api_group_resources("kubevirt.io/v1")
+            .await
+            .expect("KubeVirt's kinds can be listed");
+        let schedulable = ListParams::default().labels("kubevirt.io/schedulable=true");
+        let nodes: Api<Node> = Api::all(client.clone());
+        let nodes = nodes.list(&schedulable).await.expect("the nodes can be listed");
+        Self {
+            controllers,
+            subresources: serves("subresources.kubevirt.io"),
+            snapshots: serves("snapshot.kubevirt.io"),
+            clones: serves("clone.kubevirt.io"),
+            migrations: machines
+                .resources
+                .iter()
+                .any(|kind| kind.name == "virtualmachineinstancemigrations"),
+            instance_types: serves("instancetype.kubevirt.io"),
+            two_nodes: nodes.items.len() >= 2,
+            strict_fields: minor_version(version) >= 25,
         }
     }
 }
@@ -174,6 +238,14 @@ impl Subject {
         self
     }
 
+    /// The same subject, with the rights of somebody who may do nothing.
+    pub fn as_somebody_else(self) -> Self {
+        let restricted = self.restricted.as_deref().expect("a user who may do nothing");
+        self.credentials.set(CLUSTER, restricted, "restricted");
+        self.provider.invalidate(CLUSTER);
+        self
+    }
+
     /// Machines of the namespace, past the provider.
     pub fn machines(&self) -> Api<DynamicObject> {
         let kind = ApiResource::from_gvk_with_plural(
@@ -187,6 +259,35 @@ impl Subject {
     pub async fn stored(&self, name: &str) -> Value {
         let object = self.machines().get(name).await.expect("the machine is stored");
         serde_json::to_value(object).expect("an object is JSON")
+    }
+
+    /// Makes the machine of a plan.
+    pub async fn apply(&self, plan: &Plan) -> ObservedVm {
+        self.provider
+            .apply_vm(CLUSTER, &plan.document(), ApplyMode::Persist)
+            .await
+            .expect("the document can be applied")
+    }
+
+    /// Makes a machine that is to run, and waits until it does if anybody starts it.
+    pub async fn start(&self, name: &str) {
+        self.apply(&Plan::new(&self.namespace, name).running()).await;
+        if self.offer.controllers {
+            self.wait_for("the machine runs", name, |vm| {
+                vm.condition == ObservedCondition::Is(VmStatus::Running) && vm.live_migratable.is_some()
+            })
+            .await;
+        }
+    }
+
+    /// Asks for the machine until it is as wanted.
+    pub async fn wait_for(&self, what: &str, name: &str, wanted: impl Fn(&ObservedVm) -> bool) {
+        let wanted = &wanted;
+        eventually(what, move || async move {
+            let found = self.provider.get_vm(CLUSTER, &self.namespace, name).await;
+            matches!(found, Ok(Some(vm)) if wanted(&vm))
+        })
+        .await;
     }
 
     /// A watch of the cluster.
@@ -210,6 +311,13 @@ pub fn provider(kubeconfig: &str, limits: CallLimits) -> (Arc<KubeVirtProvider>,
 pub fn dead(kubeconfig: &str) -> String {
     let mut document: Value = serde_saphyr::from_str(kubeconfig).expect("a kubeconfig is YAML");
     document["clusters"][0]["cluster"]["server"] = Value::from("https://127.0.0.1:1");
+    document.to_string()
+}
+
+/// The kubeconfig, with credentials the cluster no longer accepts.
+pub fn expired(kubeconfig: &str) -> String {
+    let mut document: Value = serde_saphyr::from_str(kubeconfig).expect("a kubeconfig is YAML");
+    document["users"][0]["user"] = serde_json::json!({"token": "of-yesterday"});
     document.to_string()
 }
 
@@ -237,7 +345,7 @@ pub async fn until(
 pub async fn eventually<F: Future<Output = bool>>(what: &str, ask: impl Fn() -> F) {
     let asking = async {
         while !ask().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     assert!(

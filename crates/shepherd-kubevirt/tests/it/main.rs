@@ -7,7 +7,11 @@
 
 mod contract;
 mod documents;
+mod impostor;
+mod isolation;
 mod lab;
+mod operations;
+mod requests;
 mod simulated;
 
 use lab::Lab;

@@ -1,5 +1,8 @@
 //! What only the simulator can provoke: faults, controllers at full speed, hardware at will.
 
+mod consoles;
+mod migrations;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,9 +93,12 @@ async fn a_machine_nobody_can_host_fails_with_the_clusters_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn throttling_is_passed_on_and_not_hidden() {
     let (simulator, provider) = start().await;
-    simulator
-        .faults()
-        .inject(FaultRule::next(1, "GET", "/namespaces/", FaultEffect::throttled(7)));
+    simulator.faults().inject(FaultRule::next(
+        1,
+        "GET",
+        "/namespaces/",
+        FaultEffect::status(429, "TooManyRequests"),
+    ));
     let refusal = exists(&provider).await;
     assert!(matches!(refusal, Err(ProviderError::Throttled { .. })), "{refusal:?}");
     assert_eq!(exists(&provider).await, Ok(true), "nobody retried behind our back");
@@ -264,6 +270,49 @@ async fn a_probe_finds_what_the_cluster_has() {
             .collect::<Vec<_>>(),
         [("standard", true)]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_the_health_alone_asks_for_nothing_else() {
+    let simulator = Simulator::start(SimulatorConfig {
+        timing: Timing::instant(),
+        ..SimulatorConfig::default()
+    })
+    .await
+    .expect("the simulator starts");
+    let (provider, _) = provider(&simulator.kubeconfig(), CallLimits::default());
+    let facts = provider.probe_health(CLUSTER).await.expect("the cluster answers");
+    assert_eq!(facts.kubevirt_version.as_deref(), Some("1.6.2"));
+    assert!(facts.kubevirt_deployed && facts.features.contains(&"LiveMigration".to_owned()));
+    assert_eq!((facts.capabilities, facts.storage_classes), (None, None));
+    let asked: Vec<String> = simulator
+        .cluster()
+        .requests()
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
+    assert_eq!(asked, ["/version", "/apis/kubevirt.io/v1/kubevirts"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_left_out_and_the_rest_is_found() {
+    let simulator = Simulator::start(SimulatorConfig {
+        timing: Timing::instant(),
+        ..SimulatorConfig::default()
+    })
+    .await
+    .expect("the simulator starts");
+    let (provider, _) = provider(&simulator.kubeconfig(), CallLimits::default());
+    simulator.faults().refuse("list", "kubevirts");
+    let facts = provider.probe(CLUSTER).await.expect("the cluster answers");
+    assert_eq!(facts.reason.as_deref(), Some("KUBEVIRT_UNREADABLE"));
+    assert_eq!(facts.capabilities, None, "devices of KubeVirt would be missing");
+    assert!(facts.storage_classes.is_some_and(|classes| classes.len() == 1));
+    simulator.faults().clear();
+    simulator.faults().refuse("list", "storageclasses");
+    let facts = provider.probe(CLUSTER).await.expect("the cluster answers");
+    assert!(facts.kubevirt_deployed && facts.capabilities.is_some());
+    assert_eq!(facts.storage_classes, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,18 +2,22 @@
 //! conditions, order and transactions holds.
 
 mod accounts;
+mod adoptions;
 mod audit;
 mod audit_webhooks;
+mod clusters;
 mod idempotency;
 mod leases;
 mod lists;
 mod logins;
 mod members;
 mod notifications;
+mod operations;
 mod periodic;
 mod projection;
 mod queries;
 mod queue;
+mod reconciler;
 mod roles;
 mod transactions;
 mod transitions;

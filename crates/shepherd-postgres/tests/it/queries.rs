@@ -192,17 +192,10 @@ async fn clusters_are_read_with_their_facts_and_credentials_apart() -> TestResul
         facts: Some(facts),
         at: at(10),
     };
+    let seen = store.get_cluster(world.cluster).await?.ok_or("no cluster")?.seen();
     let mut work = world.begin().await?;
-    let before = work.clusters().record_health(world.cluster, &result, &lease).await?;
-    assert_eq!(before, Some(ClusterStatus::Unknown));
-    let lost = shepherd_ports::leases::Lease {
-        generation: lease.generation + 1,
-        ..lease
-    };
-    assert_eq!(
-        work.clusters().record_health(world.cluster, &result, &lost).await?,
-        None
-    );
+    let before = work.clusters().record_health(&seen, &result, Some(&lease)).await?;
+    assert_eq!(before.map(|before| before.status), Some(ClusterStatus::Unknown));
     assert_eq!(
         work.clusters().hold(world.cluster).await?.map(|cluster| cluster.status),
         Some(ClusterStatus::Healthy)
@@ -223,6 +216,7 @@ async fn clusters_are_read_with_their_facts_and_credentials_apart() -> TestResul
     let credentials = store.sealed_credentials(world.cluster).await?.ok_or("no credentials")?;
     assert_eq!(credentials.sealed, [1, 2, 3]);
     assert_eq!(credentials.version.len(), 64);
+    assert_eq!(credentials.concurrency_limit, None);
     assert_eq!(store.sealing_key_ids().await?, ["k1"]);
     Ok(())
 }

@@ -80,6 +80,8 @@ impl Place {
         let database = TestDatabase::create().await;
         let db = database.connect().await;
         db.execute_unprepared(LIFT_GUARDS).await?;
+        db.execute_unprepared("INSERT INTO encryption_keys (key_id, source) VALUES ('k1', 'external')")
+            .await?;
         Ok(Self {
             store: PgStore::new(database.connect().await),
             db,

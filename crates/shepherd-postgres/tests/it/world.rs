@@ -27,11 +27,17 @@ use shepherd_ports::services::NewService;
 use shepherd_ports::systems::NewSystem;
 use shepherd_ports::tickets::{ApprovalColumns, NewStep, NewTicket, TicketContext};
 use shepherd_ports::vms::NewVm;
+use sea_orm::ConnectionTrait as _;
 use shepherd_ports::{RepositoryError, UnitOfWork, UnitOfWorkFactory as _};
 use shepherd_postgres::PgStore;
 use shepherd_testkit::postgres::TestDatabase;
 
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The keys that tests seal with.
+const KEYS: &str = "INSERT INTO encryption_keys (key_id, source, state, retired_at) VALUES \
+     ('k1', 'external', 'active', NULL), ('k-secret', 'external', 'retired', now()), \
+     ('k-headers', 'external', 'retired', now())";
 
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
@@ -98,6 +104,7 @@ impl World {
             size: id(),
             _database: database,
         };
+        world.store.connection().execute_unprepared(KEYS).await?;
         let mut work = world.begin().await?;
         world.insert_people(work.as_mut()).await?;
         world.insert_places(work.as_mut()).await?;

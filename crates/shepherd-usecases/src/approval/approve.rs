@@ -1,17 +1,15 @@
 //! An approver says yes, and where.
 
 use serde_json::json;
-use shepherd_domain::audit::{AuditAction, AuditEntry};
-use shepherd_domain::event::EventStatus;
 use shepherd_domain::ids::ClusterId;
 use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
 use shepherd_domain::problem::{FieldCode, FieldError, Problem};
 use shepherd_domain::ticket::{ActorKind, DecidedByKind, TicketStatus};
 use shepherd_ports::context::Caller;
-use shepherd_ports::queue::EventJob;
-use shepherd_ports::tickets::{ApprovalColumns, NewStep, TicketRecord};
+use shepherd_ports::tickets::TicketRecord;
 
 use super::TicketRef;
+use super::decide::{self, Approval};
 use crate::execution::{Operations, Placed};
 use crate::vm::request::MAX_REASON;
 use crate::{Platform, UseCaseError};
@@ -97,52 +95,18 @@ async fn record(
     let step = TicketStatus::PendingApproval
         .approve()
         .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?;
-    let columns = ApprovalColumns {
-        approver: caller.context.actor.clone(),
+    let approval = Approval {
+        context: &caller.context,
         decided_by: DecidedByKind::User,
+        kind: ActorKind::User,
         comment: choice.comment.clone(),
-        at: now,
-        cluster: Some(placed.cluster),
-        template_version: placed.template.as_ref().map(|template| template.version),
-        storage_class: placed.storage_class.clone(),
-        template_snapshot: placed
-            .template
-            .as_ref()
-            .map(shepherd_ports::catalog::TemplateRecord::snapshot),
-        size_snapshot: placed.size.as_ref().map(|size| json!(size)),
-        vm_id: Some(placed.vm_id),
+        step,
     };
     let mut uow = platform.begin().await?;
-    operation.recheck(&mut *uow, ticket, placed).await?;
-    if !uow.tickets().approve(ticket.id, step, &columns).await? {
+    if !decide::apply(platform, &mut *uow, operation, ticket, placed, &approval, now).await? {
         drop(uow);
         return Err(super::lost_race(platform, ticket.id).await?);
     }
-    operation.effects(&mut *uow, ticket, placed).await?;
-    let begin = EventStatus::Pending
-        .begin()
-        .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
-    if !uow.events().transition(ticket.event_id, begin, None, now).await? {
-        return Err(UseCaseError::Broken("the event of a pending ticket is not pending"));
-    }
-    let history = NewStep {
-        from: Some(step.from()),
-        to: step.to(),
-        actor: caller.context.actor.clone(),
-        kind: ActorKind::User,
-        reason: choice.comment.clone(),
-    };
-    uow.tickets().add_step(ticket.id, &history, now).await?;
-    audit(
-        platform,
-        &mut *uow,
-        caller,
-        ticket,
-        placed,
-        operation.approval_audit(),
-        now,
-    )
-    .await?;
     if let Some(requester) = ticket.requester_id.as_user() {
         let message = format!("{} was approved and will be carried out.", ticket.number);
         let draft = NotificationDraft::new(NotificationType::ApprovalCompleted, Severity::Info, &format!("{} approved", ticket.number), &message)
@@ -153,37 +117,5 @@ async fn record(
             .send(uow.notifications(), Audience::User(requester), draft, now)
             .await?;
     }
-    uow.jobs()
-        .enqueue(EventJob {
-            event: ticket.event_id,
-            lane: placed.vm_id.to_string(),
-            run_at: None,
-        })
-        .await?;
     Ok(uow.commit().await?)
-}
-
-async fn audit(
-    platform: &Platform,
-    uow: &mut dyn shepherd_ports::UnitOfWork,
-    caller: &Caller,
-    ticket: &TicketRecord,
-    placed: &Placed,
-    beside: Option<AuditAction>,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Result<(), UseCaseError> {
-    let approved = AuditEntry::new(AuditAction::ApprovalApprove, "approval_ticket", ticket.id)
-        .named(&ticket.number)
-        .ticket(ticket.id)
-        .environment(ticket.environment)
-        .details(json!({"operation": ticket.request_type.operation_type(), "cluster_id": placed.cluster, "storage_class": placed.storage_class,
-            "template_version": placed.template.as_ref().map(|template| template.version), "vm_id": placed.vm_id, "warnings": placed.warnings}));
-    platform.audit(uow, &caller.context, now, [approved]).await?;
-    if let Some(action) = beside {
-        let entry = AuditEntry::new(action, "vm", placed.vm_id)
-            .ticket(ticket.id)
-            .environment(ticket.environment);
-        platform.audit(uow, &caller.context, now, [entry]).await?;
-    }
-    Ok(())
 }

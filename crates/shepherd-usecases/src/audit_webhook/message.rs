@@ -10,7 +10,7 @@ use shepherd_ports::outbound::{OutboundError, OutboundMethod, OutboundRequest};
 use zeroize::Zeroizing;
 
 use super::fields::{headers_place, secret_place};
-use crate::Platform;
+use crate::{Platform, encryption};
 
 /// From the look-up of the receiver's name to the end of its answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(8);
@@ -52,7 +52,7 @@ pub(super) async fn send(
     sealed: &SealedWebhook,
     body: Vec<u8>,
 ) -> Result<(), Undelivered> {
-    let request = signed(platform, webhook, sealed, body)?;
+    let request = signed(platform, webhook, sealed, body).await?;
     let answer = platform.outbound.send(request).await?;
     if answer.is_success() {
         Ok(())
@@ -61,21 +61,18 @@ pub(super) async fn send(
     }
 }
 
-fn signed(
+async fn signed(
     platform: &Platform,
     webhook: &AuditWebhookRecord,
     sealed: &SealedWebhook,
     body: Vec<u8>,
 ) -> Result<OutboundRequest, Undelivered> {
-    let open = |place: SealedPlace, sealed: &[u8]| {
-        platform.cipher.open(&place, sealed).map_err(|error| {
-            tracing::error!(webhook = %webhook.name, error = &error as &dyn std::error::Error, "a secret cannot be opened");
-            Undelivered::Sealed
-        })
-    };
-    let secret = open(secret_place(webhook.id), &sealed.secret)?;
+    let secret = open(platform, webhook, &secret_place(webhook.id), &sealed.secret).await?;
     let mut headers = match &sealed.headers {
-        Some(sealed) => resolved(platform, &open(headers_place(webhook.id), sealed)?)?,
+        Some(sealed) => {
+            let opened = open(platform, webhook, &headers_place(webhook.id), sealed).await?;
+            resolved(platform, &opened)?
+        }
         None => Vec::new(),
     };
     let timestamp = platform.now().timestamp().to_string();
@@ -95,6 +92,18 @@ fn signed(
         headers,
         body,
         timeout: TIMEOUT,
+    })
+}
+
+async fn open(
+    platform: &Platform,
+    webhook: &AuditWebhookRecord,
+    place: &SealedPlace,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Undelivered> {
+    encryption::open(platform, place, sealed).await.map_err(|error| {
+        tracing::error!(webhook = %webhook.name, error = &error as &dyn std::error::Error, "a secret cannot be opened");
+        Undelivered::Sealed
     })
 }
 

@@ -1,51 +1,131 @@
 //! One watch per enabled cluster, held by a lease of its own.
+//!
+//! - this module keeps the set of watches: clusters come and go, and get other credentials, without a restart
+//! - `hold` takes the lease of a cluster and keeps it
+//! - `follow` turns what the cluster reports into rows, as long as the lease is held
+//! - `batch` gathers what is projected together
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::stream::FuturesUnordered;
+use chrono::{DateTime, Utc};
+use futures::future;
+use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
 use shepherd_domain::ids::ClusterId;
-use shepherd_ports::RepositoryError;
+use shepherd_ports::changes::Change;
 use shepherd_ports::clusters::ClusterRecord;
-use shepherd_ports::leases::{HeartbeatKind, Lease};
-use shepherd_ports::providers::{ProviderError, VmWatchEvent};
-use shepherd_ports::vms::ExpectedVm;
+use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::projection;
-use crate::{Platform, UseCaseError};
+use crate::Platform;
 
-/// Pause before a watch that could not even begin is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+mod batch;
+mod follow;
+mod hold;
+
+/// Projections at the same time. Each holds a connection of the pool, and the leases of all watches need some too.
+const PROJECTIONS: usize = 8;
+/// Pause before changes that could not be listened to are listened to again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(30);
+
+/// Longest wait for the connection that changes are heard over.
+const LISTEN_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a watch is to do: go on with the credentials that were set at this moment, or end.
+type Wanted = Option<DateTime<Utc>>;
 
 /// Name of the lease of a cluster.
 pub fn lease_name(cluster: ClusterId) -> String {
     format!("watch:{cluster}")
 }
 
-/// Watches every enabled cluster whose lease can be had, until dropped. Clusters come and go without a restart, and
-/// each is watched by a future of its own: one that hangs or panics delays no other.
+/// Watches every enabled cluster whose lease can be had, until dropped. Each is watched by a future of its own, and
+/// none of them waits for this module or for another cluster: one that hangs or panics delays no other.
 pub async fn run(platform: &Platform) {
-    let mut watched: HashSet<ClusterId> = HashSet::new();
-    let mut running = FuturesUnordered::new();
+    let (orders, ordered) = mpsc::unbounded_channel();
+    tokio::join!(look(platform, &orders), watch_all(platform, ordered));
+}
+
+/// Looks at every tick, and whenever a cluster was changed, which clusters are to be watched.
+async fn look(platform: &Platform, orders: &mpsc::UnboundedSender<Vec<ClusterRecord>>) {
     let mut tick = tokio::time::interval(platform.settings.controllers.tick);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut changes = Changes::default();
+    loop {
+        changes.listen(platform).await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = changes.of_clusters() => {}
+        }
+        match platform.read.enabled_clusters().await {
+            Ok(clusters) => {
+                if orders.send(clusters).is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the clusters to watch could not be read"
+            ),
+        }
+    }
+}
+
+/// What is heard of changes; without it every tick is soon enough.
+#[derive(Default)]
+struct Changes {
+    feed: Option<BoxStream<'static, Change>>,
+    tried: Option<Instant>,
+}
+
+impl Changes {
+    async fn listen(&mut self, platform: &Platform) {
+        if self.feed.is_some() || self.tried.is_some_and(|tried| tried.elapsed() < LISTEN_AGAIN) {
+            return;
+        }
+        self.tried = Some(Instant::now());
+        match tokio::time::timeout(LISTEN_LIMIT, platform.changes.changes()).await {
+            Ok(Ok(feed)) => self.feed = Some(feed),
+            Ok(Err(error)) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "changes of clusters are noticed at the next tick only"
+            ),
+            Err(_) => tracing::warn!("changes of clusters cannot be listened to in time"),
+        }
+    }
+
+    /// Returns when a cluster may have changed.
+    async fn of_clusters(&mut self) {
+        while let Some(feed) = &mut self.feed {
+            match feed.next().await {
+                Some(Change::Cluster(_) | Change::Everything) => return,
+                Some(Change::Keys) => {}
+                None => self.feed = None,
+            }
+        }
+        future::pending().await
+    }
+}
+
+/// Starts watches, tells them what is wanted of them, and sees them end. Waits for nothing else, so that every watch
+/// can go on at any time.
+async fn watch_all(platform: &Platform, mut ordered: mpsc::UnboundedReceiver<Vec<ClusterRecord>>) {
+    let projections = Semaphore::new(PROJECTIONS);
+    let mut watches: HashMap<ClusterId, watch::Sender<Wanted>> = HashMap::new();
+    let mut running = FuturesUnordered::new();
     loop {
         tokio::select! {
-            _ = tick.tick() => match platform.read.enabled_clusters().await {
-                Ok(clusters) => {
-                    for cluster in clusters {
-                        if watched.insert(cluster.id) {
-                            let id = cluster.id;
-                            running.push(AssertUnwindSafe(hold(platform, cluster)).catch_unwind().map(move |end| (id, end)));
-                        }
-                    }
+            clusters = ordered.recv() => {
+                let Some(clusters) = clusters else { return };
+                for (cluster, wanted) in begun(&mut watches, clusters) {
+                    let id = cluster.id;
+                    let held = hold::hold(platform, &projections, cluster, wanted);
+                    running.push(AssertUnwindSafe(held).catch_unwind().map(move |end| (id, end)));
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the clusters to watch could not be read"),
-            },
+            }
             Some((cluster, end)) = running.next() => {
-                watched.remove(&cluster);
+                watches.remove(&cluster);
                 match end {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%cluster, error = &error as &dyn std::error::Error, "a watch ended"),
@@ -56,149 +136,33 @@ pub async fn run(platform: &Platform) {
     }
 }
 
-/// Tries to take the lease of a cluster and watches while it is held and the cluster enabled.
-async fn hold(platform: &Platform, cluster: ClusterRecord) -> Result<(), UseCaseError> {
-    let settings = &platform.settings.controllers;
-    let name = lease_name(cluster.id);
-    let Some(lease) = platform
-        .leases
-        .acquire(&name, &settings.instance, settings.lease_ttl)
-        .await?
-    else {
-        tokio::time::sleep(settings.tick).await;
-        return Ok(());
-    };
-    tracing::info!(cluster = %cluster.name, generation = lease.generation, "watching");
-    let subject = cluster.id.to_string();
-    platform
-        .leases
-        .beat(HeartbeatKind::Watcher, &settings.instance, &subject)
-        .await?;
-    let kept = keep(platform, &cluster, &lease);
-    let projected = project(platform, &cluster, &lease);
-    tokio::select! {
-        end = kept => end,
-        end = projected => end,
-    }?;
-    platform.leases.release(&lease).await?;
-    tokio::time::sleep(settings.tick).await;
-    Ok(())
+/// Tells the watches there are what is wanted of them now, and answers the clusters that have none yet.
+fn begun(
+    watches: &mut HashMap<ClusterId, watch::Sender<Wanted>>,
+    clusters: Vec<ClusterRecord>,
+) -> Vec<(ClusterRecord, watch::Receiver<Wanted>)> {
+    let enabled: HashSet<ClusterId> = clusters.iter().map(|cluster| cluster.id).collect();
+    for (_, watch) in watches.iter().filter(|(cluster, _)| !enabled.contains(cluster)) {
+        tell(watch, None);
+    }
+    let mut new = Vec::new();
+    for cluster in clusters {
+        let wanted = Some(cluster.credentials_set_at);
+        if let Some(watch) = watches.get(&cluster.id) {
+            tell(watch, wanted);
+            continue;
+        }
+        let (sender, receiver) = watch::channel(wanted);
+        watches.insert(cluster.id, sender);
+        new.push((cluster, receiver));
+    }
+    new
 }
 
-/// Renews the lease; ends when it was lost or the cluster is no longer to be watched.
-async fn keep(platform: &Platform, cluster: &ClusterRecord, lease: &Lease) -> Result<(), UseCaseError> {
-    let settings = &platform.settings.controllers;
-    loop {
-        tokio::time::sleep(settings.lease_ttl / 3).await;
-        let renewed = platform
-            .leases
-            .acquire(&lease.name, &settings.instance, settings.lease_ttl)
-            .await?;
-        if renewed.is_none_or(|renewed| renewed.generation != lease.generation) {
-            tracing::warn!(cluster = %cluster.name, "the lease of a watch was lost");
-            return Ok(());
-        }
-        platform
-            .leases
-            .beat(HeartbeatKind::Watcher, &settings.instance, &cluster.id.to_string())
-            .await?;
-        if platform
-            .read
-            .get_cluster(cluster.id)
-            .await?
-            .is_none_or(|cluster| !cluster.enabled)
-        {
-            tracing::info!(cluster = %cluster.name, "the cluster is no longer watched");
-            return Ok(());
-        }
-    }
-}
-
-async fn project(platform: &Platform, cluster: &ClusterRecord, lease: &Lease) -> Result<(), UseCaseError> {
-    let mut events = match platform.provider.watch_vms(cluster.id).await {
-        Ok(events) => events,
-        Err(error) => {
-            tracing::warn!(cluster = %cluster.name, %error, "a watch could not begin");
-            tokio::time::sleep(RETRY).await;
-            return Ok(());
-        }
-    };
-    let mut listed: HashSet<String> = HashSet::new();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => follow(platform, cluster, lease, event, &mut listed).await?,
-            Err(ProviderError::Unavailable(why)) => {
-                tracing::warn!(cluster = %cluster.name, why, "a watch lost its cluster");
-                return Ok(());
-            }
-            Err(error) => tracing::info!(cluster = %cluster.name, %error, "a watch was interrupted"),
-        }
-    }
-    Ok(())
-}
-
-async fn follow(
-    platform: &Platform,
-    cluster: &ClusterRecord,
-    lease: &Lease,
-    event: VmWatchEvent,
-    listed: &mut HashSet<String>,
-) -> Result<(), RepositoryError> {
-    match event {
-        VmWatchEvent::ListBegins => listed.clear(),
-        VmWatchEvent::InList(vm) => {
-            projection::observed(platform, cluster.id, &vm, lease).await?;
-            listed.insert(vm.uid);
-        }
-        VmWatchEvent::Listed => {
-            let missing = platform
-                .read
-                .expected_on(cluster.id)
-                .await?
-                .into_iter()
-                .filter(|expected| !listed.contains(&expected.uid));
-            for expected in missing {
-                project_missing(platform, cluster, lease, &expected).await?;
-            }
-            listed.clear();
-        }
-        VmWatchEvent::Changed(vm) => {
-            projection::observed(platform, cluster.id, &vm, lease).await?;
-        }
-        VmWatchEvent::Deleted { name, namespace, uid } => {
-            projection::absent(platform, cluster.id, &namespace, &name, &uid, lease).await?;
-        }
-    }
-    Ok(())
-}
-
-/// A row whose object a full list did not show. The object may have been made after the list began, so it is looked
-/// at directly before anything is said of it.
-async fn project_missing(
-    platform: &Platform,
-    cluster: &ClusterRecord,
-    lease: &Lease,
-    expected: &ExpectedVm,
-) -> Result<(), RepositoryError> {
-    match platform
-        .provider
-        .get_vm(cluster.id, &expected.namespace, &expected.name)
-        .await
-    {
-        Ok(Some(found)) if found.uid == expected.uid => Ok(()),
-        Ok(_) => projection::absent(
-            platform,
-            cluster.id,
-            &expected.namespace,
-            &expected.name,
-            &expected.uid,
-            lease,
-        )
-        .await
-        .map(|_| ()),
-        Err(error) => {
-            tracing::info!(cluster = %cluster.name, vm = %expected.name, %error, "a missing object could not be looked at");
-            Ok(())
-        }
-    }
+fn tell(watch: &watch::Sender<Wanted>, wanted: Wanted) {
+    watch.send_if_modified(|known| {
+        let news = *known != wanted;
+        *known = wanted;
+        news
+    });
 }

@@ -1,10 +1,11 @@
 //! CREATE_VM: from the decision to the object on the cluster.
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::Value;
 use shepherd_domain::audit::AuditAction;
 use shepherd_domain::catalog::{InstanceSize, TemplateSpec, TemplateStatus};
-use shepherd_domain::event::{AggregateType, EventStatus, EventType};
+use shepherd_domain::event::EventType;
+use shepherd_domain::ids::ServiceId;
 use shepherd_domain::naming::VmName;
 use shepherd_domain::placement;
 use shepherd_domain::problem::{ErrorCode, FieldCode, Problem, Warning, WarningCode};
@@ -26,13 +27,14 @@ use super::operation::{Done, Operation, Placed, Work, required};
 use super::steps::{self, Step};
 use super::{Failure, revalidate};
 use crate::approval::approve::Choice;
+use crate::cluster::namespaces;
 use crate::vm::dry_run::{self, DryRun};
 use crate::{Platform, UseCaseError};
 
 /// How the machine is switched at creation.
 const RUN_STRATEGY: &str = "Always";
 /// How many numbers with taken names an approval skips at most.
-const MAX_SKIPPED_NUMBERS: u32 = 100;
+pub(super) const MAX_SKIPPED_NUMBERS: u32 = 100;
 
 /// The operation.
 pub(super) struct CreateVm;
@@ -49,6 +51,10 @@ impl Operation for CreateVm {
 
     fn facts(&self) -> (EventType, EventType) {
         (EventType::VmCreationCompleted, EventType::VmCreationFailed)
+    }
+
+    fn submission_audit(&self) -> AuditAction {
+        AuditAction::VmRequest
     }
 
     fn audits(&self) -> (AuditAction, AuditAction) {
@@ -132,6 +138,7 @@ impl Operation for CreateVm {
             template: Some(template),
             size: Some(size.size),
             numbers: Some(numbers),
+            operation: None,
             warnings,
         })
     }
@@ -192,12 +199,8 @@ impl Operation for CreateVm {
             memory_mb: numbers.memory_mb,
             storage_class: placed.storage_class.clone(),
         };
-        // Service `eu-redis` of System `shop` and Service `redis` of System `shop-eu` make the same names; a number
-        // whose name is taken is skipped, as numbers only grow.
         for _ in 0..MAX_SKIPPED_NUMBERS {
-            let index = uow.services().take_instance_index(service_id).await?;
-            let index = index.ok_or_else(|| Problem::not_found(ErrorCode::ServiceNotFound, service_id))?;
-            let name = vm_name(&vm.namespace, &system.name, &service.name, index)?;
+            let (index, name) = take_name(uow, service_id, &vm.namespace, &system.name, &service.name).await?;
             vm.name = name.as_str().to_owned();
             vm.instance_index = index;
             vm.instance = name.instance().to_owned();
@@ -205,7 +208,7 @@ impl Operation for CreateVm {
                 return Ok(());
             }
         }
-        Err(UseCaseError::Broken("too many machine names in a row are taken"))
+        Err(names_taken())
     }
 
     async fn execute(&self, platform: &Platform, work: &Work) -> Result<Done, Failure> {
@@ -244,6 +247,7 @@ impl Operation for CreateVm {
         Ok(Done {
             uid: Some(applied.uid),
             document: Some(document),
+            manifest: None,
         })
     }
 
@@ -257,33 +261,76 @@ impl Operation for CreateVm {
         let uid = required(done.uid.as_deref(), "a creation ended without an object")?;
         uow.vms().set_uid(work.vm.id, uid).await?;
         let document = required(done.document.as_ref(), "a creation ended without a document")?;
-        let yaml = platform.renderer.to_yaml(document);
-        let snapshot =
-            zstd::encode_all(yaml.as_bytes(), 0).map_err(|_| UseCaseError::Broken("compressing a revision failed"))?;
-        let revision = NewRevision {
-            id: platform.ids.id(),
-            vm_id: work.vm.id,
-            vm_name: work.vm.name.clone(),
-            snapshot,
-            sha256: platform.digests.sha256_hex(yaml.as_bytes()),
-            reason: work.ticket.reason.clone(),
-            ticket_id: Some(work.ticket.id),
-            changed_by: work.ticket.requester_id.clone(),
-        };
-        uow.vms().add_revision(&revision).await?;
-        Ok(())
+        add_revision(platform, uow, work, &platform.renderer.to_yaml(document)).await
     }
 
-    async fn give_up(&self, uow: &mut dyn UnitOfWork, work: &Work, problem: &Problem) -> Result<(), UseCaseError> {
-        // Unless the cluster has reported something in the meantime, the row says why nothing came of it.
-        let step = VmStatus::Creating
-            .fail_creation()
-            .map_err(|error| UseCaseError::invalid_transition("vm", &error))?;
-        uow.vms()
-            .transition(work.vm.id, step, Some(problem.code.as_str()), None)
-            .await?;
-        Ok(())
+    async fn give_up(
+        &self,
+        _platform: &Platform,
+        uow: &mut dyn UnitOfWork,
+        work: &Work,
+        problem: &Problem,
+    ) -> Result<(), UseCaseError> {
+        fail_creation(uow, work, problem).await
     }
+}
+
+/// Keeps what a machine is from now on.
+pub(super) async fn add_revision(
+    platform: &Platform,
+    uow: &mut dyn UnitOfWork,
+    work: &Work,
+    yaml: &str,
+) -> Result<(), UseCaseError> {
+    let snapshot =
+        zstd::encode_all(yaml.as_bytes(), 0).map_err(|_| UseCaseError::Broken("compressing a revision failed"))?;
+    let revision = NewRevision {
+        id: platform.ids.id(),
+        vm_id: work.vm.id,
+        vm_name: work.vm.name.clone(),
+        snapshot,
+        sha256: platform.digests.sha256_hex(yaml.as_bytes()),
+        reason: work.ticket.reason.clone(),
+        ticket_id: Some(work.ticket.id),
+        changed_by: work.ticket.requester_id.clone(),
+    };
+    uow.vms().add_revision(&revision).await?;
+    Ok(())
+}
+
+/// Unless the cluster has reported something in the meantime, the row says why nothing came of it.
+pub(super) async fn fail_creation(
+    uow: &mut dyn UnitOfWork,
+    work: &Work,
+    problem: &Problem,
+) -> Result<(), UseCaseError> {
+    let step = VmStatus::Creating
+        .fail_creation()
+        .map_err(|error| UseCaseError::invalid_transition("vm", &error))?;
+    uow.vms()
+        .transition(work.vm.id, step, Some(problem.code.as_str()), None)
+        .await?;
+    Ok(())
+}
+
+/// The next number of a Service, and the name a machine has by it.
+///
+/// Service `eu-redis` of System `shop` and Service `redis` of System `shop-eu` make the same names; a number whose name
+/// is taken is skipped, as numbers only grow.
+pub(super) async fn take_name(
+    uow: &mut dyn UnitOfWork,
+    service_id: ServiceId,
+    namespace: &str,
+    system: &str,
+    service: &str,
+) -> Result<(i32, VmName), UseCaseError> {
+    let index = uow.services().take_instance_index(service_id).await?;
+    let index = index.ok_or_else(|| Problem::not_found(ErrorCode::ServiceNotFound, service_id))?;
+    Ok((index, vm_name(namespace, system, service, index)?))
+}
+
+pub(super) fn names_taken() -> UseCaseError {
+    UseCaseError::Broken("too many machine names in a row are taken")
 }
 
 fn vm_name(namespace: &str, system: &str, service: &str, index: i32) -> Result<VmName, UseCaseError> {
@@ -301,11 +348,11 @@ fn spec_of(ticket: &TicketRecord, payload: &Value) -> Result<CreateSpec, UseCase
     Ok(effective_spec(&original.spec, modified.as_ref()).clone())
 }
 
-fn stored<T: serde::de::DeserializeOwned>(value: &Value, what: &'static str) -> Result<T, UseCaseError> {
+pub(super) fn stored<T: serde::de::DeserializeOwned>(value: &Value, what: &'static str) -> Result<T, UseCaseError> {
     serde_json::from_value(value.clone()).map_err(|source| UseCaseError::Stored { what, source })
 }
 
-fn check_namespace(found: Option<NamespaceRecord>, name: &str) -> Result<NamespaceRecord, Problem> {
+pub(super) fn check_namespace(found: Option<NamespaceRecord>, name: &str) -> Result<NamespaceRecord, Problem> {
     let namespace = found.ok_or_else(|| Problem::new(ErrorCode::NamespaceNotRegistered).with("namespace", name))?;
     if namespace.enabled {
         Ok(namespace)
@@ -315,7 +362,7 @@ fn check_namespace(found: Option<NamespaceRecord>, name: &str) -> Result<Namespa
 }
 
 /// The namespace was registered anew with another environment than the request was judged by.
-fn environment_changed(namespace: &NamespaceRecord, requested: Environment) -> Problem {
+pub(super) fn environment_changed(namespace: &NamespaceRecord, requested: Environment) -> Problem {
     Problem::new(ErrorCode::NamespaceClusterEnvMismatch)
         .with("namespace", namespace.name.as_str())
         .with("namespace_env", namespace.environment.as_str())
@@ -483,7 +530,7 @@ fn document(platform: &Platform, work: &Work) -> Result<VmDocument, UseCaseError
     ))
 }
 
-async fn revalidate_namespace(platform: &Platform, work: &Work) -> Result<(), Failure> {
+pub(super) async fn revalidate_namespace(platform: &Platform, work: &Work) -> Result<(), Failure> {
     let mut uow = platform.begin().await?;
     let found = uow.namespaces().hold(&work.vm.namespace).await?;
     drop(uow);
@@ -507,21 +554,13 @@ async fn ensure_namespace(platform: &Platform, work: &Work, cluster: &ClusterRec
     if ensured == EnsuredNamespace::Existed {
         return Ok(());
     }
+    let by = ActorId::system("worker");
+    let fact = NewEvent {
+        causation_id: Some(work.event.id),
+        trace_id: work.event.trace_id.clone(),
+        ..namespaces::created(platform, cluster, namespace, work.ticket.environment, by)
+    };
     let mut uow = platform.begin().await?;
-    uow.events()
-        .insert(NewEvent {
-            id: platform.ids.id(),
-            event_type: EventType::NamespaceCreated,
-            aggregate_type: AggregateType::Namespace,
-            aggregate_id: namespace.clone(),
-            payload: json!({"cluster_id": cluster.id, "cluster": cluster.name, "namespace": namespace}),
-            status: EventStatus::Completed,
-            causation_id: Some(work.event.id),
-            environment: Some(work.ticket.environment),
-            created_by: ActorId::system("worker"),
-            at: platform.now(),
-            trace_id: work.event.trace_id.clone(),
-        })
-        .await?;
+    uow.events().insert(fact).await?;
     Ok(uow.commit().await?)
 }

@@ -1,23 +1,26 @@
 //! DELETE_VM: from the decision until the object is gone.
 
-use std::time::Instant;
-
 use async_trait::async_trait;
 use serde_json::Value;
 use shepherd_domain::audit::AuditAction;
 use shepherd_domain::event::EventType;
+use shepherd_domain::infrastructure::ClonePhase;
 use shepherd_domain::problem::{ErrorCode, FieldCode, Problem};
 use shepherd_domain::ticket::RequestType;
 use shepherd_domain::vm::{DELETE_FAILED, ObservedCondition, ObservedVm, VmStatus};
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::clusters::ClusterRecord;
+use shepherd_ports::providers::ProviderError;
 use shepherd_ports::tickets::TicketRecord;
 
 use super::operation::{Done, Operation, Placed, Work, required, vm_not_found};
+use super::patience::Patience;
 use super::steps::{self, Step};
-use super::{Failure, revalidate};
+use super::{Failure, revalidate, snapshot, target};
 use crate::approval::approve::Choice;
 use crate::{Platform, UseCaseError};
+
+const CODE: ErrorCode = ErrorCode::VmDeletionFailed;
 
 /// The operation.
 pub(super) struct DeleteVm;
@@ -34,6 +37,10 @@ impl Operation for DeleteVm {
 
     fn facts(&self) -> (EventType, EventType) {
         (EventType::VmDeletionCompleted, EventType::VmDeletionFailed)
+    }
+
+    fn submission_audit(&self) -> AuditAction {
+        AuditAction::VmDeleteSubmitted
     }
 
     fn audits(&self) -> (AuditAction, AuditAction) {
@@ -67,6 +74,7 @@ impl Operation for DeleteVm {
             template: None,
             size: None,
             numbers: None,
+            operation: None,
             warnings: Vec::new(),
         })
     }
@@ -113,6 +121,7 @@ impl Operation for DeleteVm {
 
     async fn execute(&self, platform: &Platform, work: &Work) -> Result<Done, Failure> {
         let cluster = revalidate::cluster(platform, work.vm.cluster_id, work.ticket.environment).await?;
+        delete_snapshots(platform, work, &cluster).await?;
         let Some(found) = look(platform, work, &cluster).await? else {
             return Ok(Done::default());
         };
@@ -121,7 +130,7 @@ impl Operation for DeleteVm {
                 .provider
                 .delete_vm(cluster.id, &work.vm.namespace, &work.vm.name, Some(&found.uid))
                 .await
-                .map_err(|error| Failure::of_provider(ErrorCode::VmDeletionFailed, &cluster.name, &error))?;
+                .map_err(|error| Failure::of_provider(CODE, &cluster.name, &error))?;
         }
         steps::reach(platform, Step::DeletionAsked).await;
         wait_until_gone(platform, work, &cluster).await?;
@@ -143,7 +152,13 @@ impl Operation for DeleteVm {
         }
     }
 
-    async fn give_up(&self, uow: &mut dyn UnitOfWork, work: &Work, problem: &Problem) -> Result<(), UseCaseError> {
+    async fn give_up(
+        &self,
+        _platform: &Platform,
+        uow: &mut dyn UnitOfWork,
+        work: &Work,
+        problem: &Problem,
+    ) -> Result<(), UseCaseError> {
         let step = VmStatus::Deleting
             .fail_deletion()
             .map_err(|error| UseCaseError::invalid_transition("vm", &error))?;
@@ -154,6 +169,18 @@ impl Operation for DeleteVm {
     }
 }
 
+/// The snapshots of a machine go before it: once its row is gone, nobody would know them any more.
+async fn delete_snapshots(platform: &Platform, work: &Work, cluster: &ClusterRecord) -> Result<(), Failure> {
+    for snapshot in platform.read.snapshots_of(work.vm.id).await? {
+        match snapshot::ask_to_delete(platform, cluster, &work.vm.namespace, &snapshot, CODE).await {
+            // A cluster that serves no snapshots any more has none.
+            Err(Failure::Permanent(problem, _)) if problem.code == ErrorCode::CapabilityNotSupported => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
 /// The object of the row. An object of the same name that belongs to nobody or to another row is not ours to delete,
 /// so ours counts as gone.
 async fn look(platform: &Platform, work: &Work, cluster: &ClusterRecord) -> Result<Option<ObservedVm>, Failure> {
@@ -161,24 +188,37 @@ async fn look(platform: &Platform, work: &Work, cluster: &ClusterRecord) -> Resu
         .provider
         .get_vm(cluster.id, &work.vm.namespace, &work.vm.name)
         .await
-        .map_err(|error| Failure::of_provider(ErrorCode::VmDeletionFailed, &cluster.name, &error))?;
-    let vm_id = work.vm.id.to_string();
-    Ok(found.filter(|found| {
-        found.vm_id.as_deref() == Some(vm_id.as_str()) || work.vm.k8s_uid.as_deref() == Some(found.uid.as_str())
-    }))
+        .map_err(|error| Failure::of_provider(CODE, &cluster.name, &error))?;
+    let Some(found) = found else { return Ok(None) };
+    let ours = target::is_ours(&work.vm, &found) || is_copy(platform, work, cluster).await?;
+    Ok(ours.then_some(found))
+}
+
+/// Whether the object is what the clone of this row made after nobody waited for it any more: it is ours, although it
+/// does not say so.
+async fn is_copy(platform: &Platform, work: &Work, cluster: &ClusterRecord) -> Result<bool, Failure> {
+    let Some(clone) = platform.read.clone_making(work.vm.id).await? else {
+        return Ok(false);
+    };
+    match platform
+        .clones
+        .get_clone(cluster.id, &work.vm.namespace, &clone.k8s_name)
+        .await
+    {
+        Ok(found) => {
+            Ok(found.is_some_and(|found| found.target == work.vm.name && found.phase == ClonePhase::Succeeded))
+        }
+        Err(ProviderError::Unsupported(_)) => Ok(false),
+        Err(error) => Err(Failure::of_provider(CODE, &cluster.name, &error)),
+    }
 }
 
 async fn wait_until_gone(platform: &Platform, work: &Work, cluster: &ClusterRecord) -> Result<(), Failure> {
-    let settings = &platform.settings.execution;
-    let started = Instant::now();
+    let patience = Patience::new();
     while look(platform, work, cluster).await?.is_some() {
-        if started.elapsed() >= settings.in_job_wait {
-            let problem = Problem::new(ErrorCode::VmDeletionFailed)
-                .with("reason", "StillTerminating")
-                .with("cluster", cluster.name.as_str());
-            return Err(Failure::InProgress(problem, settings.poll_interval * 10));
-        }
-        tokio::time::sleep(settings.poll_interval).await;
+        patience
+            .pause(platform, target::failed(CODE, cluster, "StillTerminating"))
+            .await?;
     }
     Ok(())
 }

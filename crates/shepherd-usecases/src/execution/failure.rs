@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::RepositoryError;
 use shepherd_ports::providers::ProviderError;
@@ -75,30 +74,44 @@ impl Failure {
         }
     }
 
+    /// Sorts an error of an action on a machine, or of an object beside it. There is no dry run of these: a verdict of
+    /// the cluster is a failure of the operation, and what it does not serve is CAPABILITY_NOT_SUPPORTED.
+    pub fn of_action(code: ErrorCode, capability: &str, cluster: &str, error: &ProviderError) -> Self {
+        let detail = error.to_string();
+        let refused = |why: &str| {
+            Problem::new(code)
+                .with("reason", "Refused")
+                .with("k8s_reason", why)
+                .with("cluster", cluster)
+        };
+        match error {
+            ProviderError::Unsupported(_) => Self::Permanent(
+                Problem::new(ErrorCode::CapabilityNotSupported)
+                    .with("capability", capability)
+                    .with("cluster", cluster),
+                detail,
+            ),
+            ProviderError::Invalid { reason, .. } => Self::Permanent(refused(reason), detail),
+            ProviderError::Forbidden(_) => Self::Permanent(refused("Forbidden"), detail),
+            ProviderError::Quota(_) => Self::Permanent(refused("QuotaExceeded"), detail),
+            ProviderError::NotFound(_)
+            | ProviderError::AlreadyExists(_)
+            | ProviderError::Conflict(_)
+            | ProviderError::Throttled { .. }
+            | ProviderError::Timeout(_)
+            | ProviderError::Unreachable(_)
+            | ProviderError::Schema(_)
+            | ProviderError::Unavailable(_) => Self::of_provider(code, cluster, error),
+        }
+    }
+
     /// Sorts an error of making a namespace.
     pub fn of_namespace(namespace: &str, cluster: &str, error: &ProviderError) -> Self {
         let detail = error.to_string();
-        let problem = |code| Problem::new(code).with("namespace", namespace).with("cluster", cluster);
+        if let Some(problem) = crate::cluster::namespaces::refused(namespace, cluster, error) {
+            return Self::Permanent(problem, detail);
+        }
         match error {
-            ProviderError::Forbidden(_) => Self::Permanent(
-                problem(ErrorCode::NamespacePermissionDenied)
-                    .with("hint", format!("kubectl create namespace {namespace}"))
-                    .with(
-                        "options",
-                        json!([
-                            "create the namespace by hand",
-                            "permit the platform to create namespaces"
-                        ]),
-                    ),
-                detail,
-            ),
-            ProviderError::Quota(_) => Self::Permanent(problem(ErrorCode::NamespaceQuotaExceeded), detail),
-            ProviderError::Invalid { message, .. } => Self::Permanent(
-                Problem::new(ErrorCode::NamespaceNameInvalid)
-                    .with("namespace", namespace)
-                    .with("reason", message.as_str()),
-                detail,
-            ),
             ProviderError::Unavailable(_) => Self::Unavailable(
                 Problem::new(ErrorCode::ClusterUnreachable).with("cluster", cluster),
                 detail,
@@ -110,8 +123,15 @@ impl Failure {
             | ProviderError::Timeout(_)
             | ProviderError::Unreachable(_)
             | ProviderError::Unsupported(_)
-            | ProviderError::Schema(_) => Self::Transient(
-                problem(ErrorCode::NamespaceCreationFailed).with("reason", "Unreachable"),
+            | ProviderError::Schema(_)
+            // Verdicts, sorted out above.
+            | ProviderError::Forbidden(_)
+            | ProviderError::Quota(_)
+            | ProviderError::Invalid { .. } => Self::Transient(
+                Problem::new(ErrorCode::NamespaceCreationFailed)
+                    .with("namespace", namespace)
+                    .with("cluster", cluster)
+                    .with("reason", "Unreachable"),
                 detail,
             ),
         }

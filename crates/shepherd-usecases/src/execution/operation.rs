@@ -10,7 +10,7 @@ use shepherd_domain::event::EventType;
 use shepherd_domain::ids::{ClusterId, VmId};
 use shepherd_domain::problem::{ErrorCode, Problem, Warning};
 use shepherd_domain::rendering::VmDocument;
-use shepherd_domain::spec::EffectiveNumbers;
+use shepherd_domain::spec::{EffectiveNumbers, OperationPayload};
 use shepherd_domain::ticket::RequestType;
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::catalog::TemplateRecord;
@@ -19,9 +19,14 @@ use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::vms::VmRecord;
 use strum::IntoEnumIterator;
 
-use super::Failure;
+use super::clone::CloneVm;
 use super::create_vm::CreateVm;
 use super::delete_vm::DeleteVm;
+use super::migrate::MigrateVm;
+use super::power::{RestartVm, StartVm, StopVm};
+use super::restore::RestoreVm;
+use super::snapshot::{DeleteSnapshot, SnapshotVm};
+use super::{Failure, existing};
 use crate::approval::approve::Choice;
 use crate::{Platform, UseCaseError};
 
@@ -30,7 +35,7 @@ use crate::{Platform, UseCaseError};
 pub struct Placed {
     /// The cluster.
     pub cluster: ClusterId,
-    /// The machine; for a creation the id it will have.
+    /// The machine; for a creation and a clone the id it will have.
     pub vm_id: VmId,
     /// Storage class, when one was chosen or is the default.
     pub storage_class: Option<String>,
@@ -40,6 +45,8 @@ pub struct Placed {
     pub size: Option<InstanceSize>,
     /// The numbers of a creation.
     pub numbers: Option<EffectiveNumbers>,
+    /// What is asked of an existing machine.
+    pub operation: Option<OperationPayload>,
     /// Findings that did not stop the approval.
     pub warnings: Vec<Warning>,
 }
@@ -64,9 +71,14 @@ pub struct Done {
     pub uid: Option<String>,
     /// The document that was applied.
     pub document: Option<VmDocument>,
+    /// Canonical YAML of an object that the cluster made by itself.
+    pub manifest: Option<String>,
 }
 
 /// One kind of request, from approval to the record of its outcome.
+///
+/// What has a default is by default what holds for an operation on an existing machine that changes nothing but the
+/// cluster.
 #[async_trait]
 pub trait Operation: Send + Sync {
     /// The kind.
@@ -75,6 +87,12 @@ pub trait Operation: Send + Sync {
     fn requested(&self) -> EventType;
     /// Its facts: success and failure.
     fn facts(&self) -> (EventType, EventType);
+    /// Further work events that it settles while it is executed; they have no ticket and no job of their own.
+    fn settles(&self) -> &'static [EventType] {
+        &[]
+    }
+    /// The audit action of its submission.
+    fn submission_audit(&self) -> AuditAction;
     /// Its audit actions: success and failure.
     fn audits(&self) -> (AuditAction, AuditAction);
     /// A second audit action that accompanies the approval.
@@ -85,37 +103,95 @@ pub trait Operation: Send + Sync {
     async fn place(
         &self,
         platform: &Platform,
-        ticket: &TicketRecord,
+        _ticket: &TicketRecord,
         payload: &Value,
         choice: &Choice,
-    ) -> Result<Placed, UseCaseError>;
+    ) -> Result<Placed, UseCaseError> {
+        existing::place(platform, self.request_type(), payload, choice).await
+    }
     /// Repeats inside the transaction the checks that depend on the state of other rows, holding those rows.
     async fn recheck(
         &self,
         uow: &mut dyn UnitOfWork,
-        ticket: &TicketRecord,
+        _ticket: &TicketRecord,
         placed: &Placed,
-    ) -> Result<(), UseCaseError>;
+    ) -> Result<(), UseCaseError> {
+        existing::recheck(uow, self.request_type(), placed).await
+    }
     /// What an approval changes beside the ticket.
     async fn effects(
         &self,
-        uow: &mut dyn UnitOfWork,
-        ticket: &TicketRecord,
-        placed: &Placed,
-    ) -> Result<(), UseCaseError>;
+        _uow: &mut dyn UnitOfWork,
+        _ticket: &TicketRecord,
+        _placed: &Placed,
+    ) -> Result<(), UseCaseError> {
+        Ok(())
+    }
     /// Does the work on the cluster, with no transaction open. Idempotent.
     async fn execute(&self, platform: &Platform, work: &Work) -> Result<Done, Failure>;
     /// What success changes beside event and ticket.
     async fn succeed(
         &self,
-        platform: &Platform,
-        uow: &mut dyn UnitOfWork,
-        work: &Work,
-        done: &Done,
-    ) -> Result<(), UseCaseError>;
+        _platform: &Platform,
+        _uow: &mut dyn UnitOfWork,
+        _work: &Work,
+        _done: &Done,
+    ) -> Result<(), UseCaseError> {
+        Ok(())
+    }
     /// What final failure changes beside event and ticket.
-    async fn give_up(&self, uow: &mut dyn UnitOfWork, work: &Work, problem: &Problem) -> Result<(), UseCaseError>;
+    async fn give_up(
+        &self,
+        _platform: &Platform,
+        _uow: &mut dyn UnitOfWork,
+        _work: &Work,
+        _problem: &Problem,
+    ) -> Result<(), UseCaseError> {
+        Ok(())
+    }
 }
+
+/// The names of an operation: its request; its event and facts; its audit actions.
+macro_rules! named {
+    ($request:ident: $requested:ident, $completed:ident, $failed:ident; $submitted:ident, $done:ident, $undone:ident) => {
+        fn request_type(&self) -> shepherd_domain::ticket::RequestType {
+            shepherd_domain::ticket::RequestType::$request
+        }
+
+        fn requested(&self) -> shepherd_domain::event::EventType {
+            shepherd_domain::event::EventType::$requested
+        }
+
+        fn facts(
+            &self,
+        ) -> (
+            shepherd_domain::event::EventType,
+            shepherd_domain::event::EventType,
+        ) {
+            (
+                shepherd_domain::event::EventType::$completed,
+                shepherd_domain::event::EventType::$failed,
+            )
+        }
+
+        fn submission_audit(&self) -> shepherd_domain::audit::AuditAction {
+            shepherd_domain::audit::AuditAction::$submitted
+        }
+
+        fn audits(
+            &self,
+        ) -> (
+            shepherd_domain::audit::AuditAction,
+            shepherd_domain::audit::AuditAction,
+        ) {
+            (
+                shepherd_domain::audit::AuditAction::$done,
+                shepherd_domain::audit::AuditAction::$undone,
+            )
+        }
+    };
+}
+pub(super) use named;
 
 /// The operations of the product: exactly one for every work event.
 pub struct Operations {
@@ -128,11 +204,22 @@ impl Operations {
     /// # Errors
     /// When a work event has no operation or more than one; the process must not start then.
     pub fn all() -> Result<Self, UseCaseError> {
-        let operations: [Box<dyn Operation>; 2] = [Box::new(CreateVm), Box::new(DeleteVm)];
+        let operations: Vec<Box<dyn Operation>> = vec![
+            Box::new(CreateVm),
+            Box::new(DeleteVm),
+            Box::new(StartVm),
+            Box::new(StopVm),
+            Box::new(RestartVm),
+            Box::new(SnapshotVm),
+            Box::new(DeleteSnapshot),
+            Box::new(RestoreVm),
+            Box::new(CloneVm),
+            Box::new(MigrateVm),
+        ];
         for event in EventType::iter().filter(|event| event.is_work()) {
             if operations
                 .iter()
-                .filter(|operation| operation.requested() == event)
+                .filter(|operation| operation.requested() == event || operation.settles().contains(&event))
                 .count()
                 != 1
             {

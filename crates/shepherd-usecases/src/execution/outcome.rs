@@ -231,7 +231,7 @@ async fn give_up(
     {
         return Ok(false);
     }
-    operation.give_up(&mut *uow, work, problem).await?;
+    operation.give_up(platform, &mut *uow, work, problem).await?;
     let event_step = EventStatus::Processing
         .fail()
         .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
@@ -304,6 +304,10 @@ pub(super) async fn target_gone(
         .cancel()
         .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
     uow.events().transition(event.id, cancel, Some(&problem), now).await?;
+    // What hung on it, such as the wish to call it off, has lost its object too.
+    for follower in uow.events().open_followers(vm, event.id).await? {
+        uow.events().transition(follower, cancel, Some(&problem), now).await?;
+    }
     history(&mut *uow, ticket, step, Some(problem.code.to_string()), now).await?;
     let entry = AuditEntry::new(operation.audits().1, "vm", vm)
         .ticket(ticket.id)

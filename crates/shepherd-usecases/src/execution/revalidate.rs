@@ -7,6 +7,7 @@ use shepherd_ports::clusters::ClusterRecord;
 
 use super::Failure;
 use crate::Platform;
+use crate::cluster::gate;
 
 /// The cluster of an operation, if it can be worked with now.
 ///
@@ -33,9 +34,9 @@ pub(super) async fn cluster(
             "the environment of the cluster changed".to_owned(),
         ));
     }
-    cluster
-        .candidate()
-        .admit_health()
-        .map_err(|problem| Failure::Unavailable(problem, format!("the cluster is {}", cluster.status)))?;
+    gate::open(&cluster).map_err(|problem| {
+        let why = format!("the cluster is {}, its watch {}", cluster.status, cluster.watch_state);
+        Failure::Unavailable(problem, why)
+    })?;
     Ok(cluster)
 }

@@ -21,6 +21,38 @@ pub enum Step {
     DeletionAsked,
     /// Delete: the object is gone.
     Gone,
+    /// Start: the start was asked for.
+    StartAsked,
+    /// Stop: the stop was asked for.
+    StopAsked,
+    /// Restart: the instance to be replaced is noted.
+    RestartGuarded,
+    /// Restart: the restart was asked for.
+    RestartAsked,
+    /// Snapshot: the snapshot was asked for.
+    SnapshotAsked,
+    /// Snapshot: its object is noted.
+    SnapshotNoted,
+    /// Delete snapshot: the deletion was asked for.
+    SnapshotDeletionAsked,
+    /// Restore: the restore was asked for.
+    RestoreAsked,
+    /// Restore: the machine is restored, its marks are not.
+    Restored,
+    /// Clone: the clone was asked for.
+    CloneAsked,
+    /// Clone: the new machine is there and noted.
+    CloneNoted,
+    /// Clone: the new machine carries the platform's marks.
+    CloneMarked,
+    /// Clone: the start of the new machine was asked for.
+    CloneStarted,
+    /// Migrate: the migration was asked for.
+    MigrationAsked,
+    /// Migrate: its object is noted.
+    MigrationNoted,
+    /// Migrate: it was called off on the cluster.
+    MigrationCalledOff,
     /// The cluster has done its part, nothing is recorded yet.
     CarriedOut,
     /// Everything is recorded, the job is still there.

@@ -12,6 +12,8 @@ use crate::{Platform, UseCaseError};
 const BATCH: u32 = 5_000;
 /// How long a session is shown after its end (operations.md §9).
 const ENDED_SESSIONS: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a run of the reconciler is shown after its end (operations.md §9).
+const ENDED_RUNS: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Removes old notifications, once per day: the run of a worker that starts and the one of the night are the same.
 pub(super) async fn notifications(platform: &Platform) -> Result<u64, UseCaseError> {
@@ -27,8 +29,8 @@ pub(super) async fn notifications(platform: &Platform) -> Result<u64, UseCaseErr
     remove(platform, Transient::Notifications, ago(now, kept)).await
 }
 
-/// Removes ended sessions, attempts to log in and wrong names that no longer count, expired answers, and the signs of
-/// life of processes that are long gone.
+/// Removes ended sessions, attempts to log in and wrong names that no longer count, expired answers, the signs of
+/// life of processes that are long gone, and old runs of the reconciler.
 pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
     let now = platform.now();
     let settings = &platform.settings;
@@ -41,6 +43,7 @@ pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
         // They carry the time of their own end.
         (Transient::IdempotencyKeys, Duration::ZERO),
         (Transient::Heartbeats, DAY),
+        (Transient::ReconcilerRuns, ENDED_RUNS),
     ] {
         removed += remove(platform, what, ago(now, kept)).await?;
     }

@@ -68,7 +68,7 @@ pub async fn run(platform: &Platform, sample: &Sample<'_>) -> Result<Vec<Warning
         size: sample.size,
         numbers: sample.numbers,
         placement: &Placement {
-            storage_class: cluster.default_storage_class.clone(),
+            storage_class: cluster.effective_storage_class().map(str::to_owned),
         },
         run_strategy: "Always",
     });

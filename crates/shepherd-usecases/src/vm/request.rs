@@ -7,21 +7,19 @@ use shepherd_domain::catalog::TemplateStatus;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
 use shepherd_domain::ids::{InstanceSizeId, ServiceId, TemplateId, UserId};
 use shepherd_domain::naming::VmName;
-use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
 use shepherd_domain::policy::{Decision, default_decision};
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem, Warning};
 use shepherd_domain::spec::{CreatePayload, CreateSpec, EffectiveNumbers, NamedSize, NamedTemplate};
-use shepherd_domain::ticket::{ActorKind, RequestType, TicketStatus};
+use shepherd_domain::ticket::{RequestType, TicketStatus};
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::catalog::{SizeRecord, TemplateRecord};
 use shepherd_ports::context::Caller;
 use shepherd_ports::events::NewEvent;
 use shepherd_ports::idempotency::IdempotentRequest;
 use shepherd_ports::namespaces::NamespaceRecord;
-use shepherd_ports::tickets::{
-    CreateFacts, Named, NamedSummary, NamedUser, NamedVersion, NewStep, NewTicket, ServiceFacts, TicketContext,
-};
+use shepherd_ports::tickets::{CreateFacts, Named, NamedSummary, NamedVersion, NewTicket, ServiceFacts, TicketContext};
 
+use super::submission::{self, Waiting};
 use super::{Submitted, SubmittedStatus, preview};
 use crate::authorization::{self, Guarded};
 use crate::idempotency::{self, Answer};
@@ -211,10 +209,7 @@ async fn submit(
         warnings,
     };
     let payload = payload(command, checked, requester);
-    let payload = serde_json::to_value(&payload).map_err(|source| UseCaseError::Stored {
-        what: "payload",
-        source,
-    })?;
+    let payload = submission::stored_payload(&payload)?;
 
     let mut uow = platform.begin().await?;
     if let Some(answer) = idempotency::claim(platform, &mut *uow, request).await? {
@@ -253,7 +248,11 @@ async fn submit(
         context: context(caller, checked, &submitted.warnings),
         at: now,
     };
-    let number = match uow.tickets().insert(&ticket, &submission_steps(caller)).await {
+    let number = match uow
+        .tickets()
+        .insert(&ticket, &submission::submission_steps(caller))
+        .await
+    {
         Ok(number) => number,
         Err(error) if error.is_unique("uq_ticket_pending_create") => {
             drop(uow);
@@ -268,21 +267,18 @@ async fn submit(
         .details(json!({"service_id": command.service, "namespace": checked.namespace.name, "template": checked.template.name,
             "template_version": checked.template.version, "instance_size": checked.size.size.name, "disk_gb": checked.numbers.disk_gb}));
     platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
-    let audience = Audience::Approvers {
-        environment,
-        except: (!platform.settings.self_approval.permits(environment)).then_some(requester),
-    };
     let message = format!(
         "{} asks for a {} in {} ({}).",
         caller.username, checked.size.size.name, checked.namespace.name, checked.service.name
     );
-    let draft = NotificationDraft::new(NotificationType::ApprovalPending, Severity::Info, &format!("{number} waits for a decision"), &message)
-        .about("approval_ticket", submitted.ticket_id)
-        .params(json!({"ticket_number": number, "operation": "CREATE", "environment": environment, "requester": caller.username}));
-    platform
-        .notifications
-        .send(uow.notifications(), audience, draft, now)
-        .await?;
+    let waiting = Waiting {
+        ticket: submitted.ticket_id,
+        number: &number,
+        operation: "CREATE",
+        environment,
+        message: &message,
+    };
+    submission::tell_approvers(platform, &mut *uow, caller, waiting, now).await?;
     idempotency::store(platform, &mut *uow, request, &submitted).await?;
     uow.commit().await?;
     Ok(Answer::fresh(submitted))
@@ -307,26 +303,6 @@ async fn hold(uow: &mut dyn UnitOfWork, command: &RequestVm, checked: &Checked) 
     }
 }
 
-/// The first two steps of a history whose ticket waits for an approver.
-pub(super) fn submission_steps(caller: &Caller) -> [NewStep; 2] {
-    [
-        NewStep {
-            from: None,
-            to: TicketStatus::Submitted,
-            actor: caller.context.actor.clone(),
-            kind: ActorKind::User,
-            reason: None,
-        },
-        NewStep {
-            from: Some(TicketStatus::Submitted),
-            to: TicketStatus::PendingApproval,
-            actor: shepherd_domain::ActorId::system("policy"),
-            kind: ActorKind::System,
-            reason: None,
-        },
-    ]
-}
-
 fn payload(command: &RequestVm, checked: &Checked, requester: UserId) -> CreatePayload {
     CreatePayload {
         schema: 1,
@@ -348,11 +324,7 @@ fn payload(command: &RequestVm, checked: &Checked, requester: UserId) -> CreateP
 fn context(caller: &Caller, checked: &Checked, warnings: &[Warning]) -> TicketContext {
     let size = &checked.size.size;
     TicketContext {
-        requester: Some(NamedUser {
-            id: caller.subject.user(),
-            username: caller.username.clone(),
-            display_name: caller.context.actor_name.clone(),
-        }),
+        requester: Some(submission::requester(caller)),
         system: Some(Named {
             id: checked.service.system_id.to_string(),
             name: checked.service.system_name.clone(),
@@ -396,7 +368,7 @@ async fn duplicate(platform: &Platform, requester: UserId, command: &RequestVm) 
             &command.namespace,
         )
         .await?;
-    Ok(super::request_deletion::duplicate_problem(
+    Ok(submission::duplicate_problem(
         existing,
         "CREATE",
         &command.service.to_string(),

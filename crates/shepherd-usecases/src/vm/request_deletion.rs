@@ -1,22 +1,20 @@
 //! Somebody asks for the deletion of a machine.
 
 use serde_json::json;
+use shepherd_domain::Environment;
 use shepherd_domain::access::{Permission, ResourceAction};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
 use shepherd_domain::ids::VmId;
-use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
 use shepherd_domain::policy::{Decision, default_decision};
-use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem};
 use shepherd_domain::spec::DeletePayload;
 use shepherd_domain::ticket::{RequestType, TicketStatus};
-use shepherd_domain::{Environment, problem::Params};
 use shepherd_ports::context::Caller;
 use shepherd_ports::events::NewEvent;
-use shepherd_ports::tickets::{ExistingTicket, Named, NamedUser, NamedVm, NewTicket, TicketContext};
+use shepherd_ports::tickets::NewTicket;
 use shepherd_ports::vms::VmRecord;
 
-use super::request::{MAX_REASON, submission_steps};
+use super::submission::{self, Waiting};
 use super::{Submitted, SubmittedStatus};
 use crate::confirmation::{self, Confirmation, Target};
 use crate::{Platform, UseCaseError};
@@ -33,18 +31,7 @@ pub async fn execute(
     reason: Option<String>,
 ) -> Result<Submitted, UseCaseError> {
     let vm = super::visible(platform, caller, Permission::VmDelete, ResourceAction::Delete, id).await?;
-    let reason = reason
-        .map(|reason| reason.trim().to_owned())
-        .filter(|reason| !reason.is_empty());
-    if reason
-        .as_ref()
-        .is_some_and(|reason| reason.chars().count() > MAX_REASON)
-    {
-        return Err(Problem::invalid(vec![
-            FieldError::new("reason", FieldCode::TooLong).with("max_length", MAX_REASON),
-        ])
-        .into());
-    }
+    let reason = submission::optional_reason(reason)?;
     let id_text = id.to_string();
     let by_name = vm.environment == Environment::Prod;
     let target = Target {
@@ -86,10 +73,7 @@ async fn submit(
         requester,
         reason: reason.clone(),
     };
-    let payload = serde_json::to_value(&payload).map_err(|source| UseCaseError::Stored {
-        what: "payload",
-        source,
-    })?;
+    let payload = submission::stored_payload(&payload)?;
 
     let mut uow = platform.begin().await?;
     uow.events()
@@ -121,15 +105,19 @@ async fn submit(
         template_id: None,
         instance_size_id: None,
         namespace: Some(vm.namespace.clone()),
-        context: context(caller, vm),
+        context: submission::context_of(caller, vm),
         at: now,
     };
-    let number = match uow.tickets().insert(&ticket, &submission_steps(caller)).await {
+    let number = match uow
+        .tickets()
+        .insert(&ticket, &submission::submission_steps(caller))
+        .await
+    {
         Ok(number) => number,
         Err(error) if error.is_unique("uq_ticket_active_vm_op") => {
             drop(uow);
             let existing = platform.read.open_vm_operation(vm.id, "DELETE").await?;
-            return Err(duplicate_problem(existing, "DELETE", &vm.id.to_string(), &vm.namespace).into());
+            return Err(submission::duplicate_problem(existing, "DELETE", &vm.id.to_string(), &vm.namespace).into());
         }
         Err(error) => return Err(error.into()),
     };
@@ -139,73 +127,15 @@ async fn submit(
         .environment(vm.environment)
         .details(json!({"ticket_number": number}));
     platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
-    let except = (!platform.settings.self_approval.permits(vm.environment)).then_some(requester);
     let message = format!("{} asks for the deletion of {}.", caller.username, vm.name);
-    let draft = NotificationDraft::new(NotificationType::ApprovalPending, Severity::Info, &format!("{number} waits for a decision"), &message)
-        .about("approval_ticket", submitted.ticket_id)
-        .params(json!({"ticket_number": number, "operation": "DELETE", "environment": vm.environment, "requester": caller.username}));
-    platform
-        .notifications
-        .send(
-            uow.notifications(),
-            Audience::Approvers {
-                environment: vm.environment,
-                except,
-            },
-            draft,
-            now,
-        )
-        .await?;
+    let waiting = Waiting {
+        ticket: submitted.ticket_id,
+        number: &number,
+        operation: "DELETE",
+        environment: vm.environment,
+        message: &message,
+    };
+    submission::tell_approvers(platform, &mut *uow, caller, waiting, now).await?;
     uow.commit().await?;
     Ok(submitted)
-}
-
-fn context(caller: &Caller, vm: &VmRecord) -> TicketContext {
-    TicketContext {
-        requester: Some(NamedUser {
-            id: caller.subject.user(),
-            username: caller.username.clone(),
-            display_name: caller.context.actor_name.clone(),
-        }),
-        system: Some(Named {
-            id: vm.system_id.to_string(),
-            name: vm.system_name.clone(),
-        }),
-        service: Some(Named {
-            id: vm.service_id.to_string(),
-            name: vm.service_name.clone(),
-        }),
-        namespace: Some(vm.namespace.clone()),
-        environment: Some(vm.environment),
-        vm: Some(NamedVm {
-            id: vm.id,
-            name: vm.name.clone(),
-            status: vm.status,
-        }),
-        cpu_cores: vm.cpu_cores,
-        memory_mb: vm.memory_mb,
-        disk_gb: vm.disk_gb,
-        ..TicketContext::default()
-    }
-}
-
-/// DUPLICATE_PENDING_REQUEST, naming the ticket in the way unless it was settled in the meantime.
-pub(super) fn duplicate_problem(
-    existing: Option<ExistingTicket>,
-    operation: &str,
-    resource_id: &str,
-    namespace: &str,
-) -> Problem {
-    let mut params = Params::new();
-    if let Some(existing) = existing {
-        params.insert("existing_ticket_id".to_owned(), existing.id.to_string().into());
-        params.insert("existing_ticket_number".to_owned(), existing.number.into());
-    }
-    Problem {
-        params,
-        ..Problem::new(ErrorCode::DuplicatePendingRequest)
-    }
-    .with("operation", operation)
-    .with("resource_id", resource_id)
-    .with("namespace", namespace)
 }

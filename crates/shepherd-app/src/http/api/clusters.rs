@@ -1,4 +1,7 @@
-//! Clusters.
+//! Clusters: the list and registration here, changes in `change`, and what a cluster has to offer in `inventory`.
+
+mod change;
+mod inventory;
 
 use actix_web::{HttpResponse, get, post, web};
 use base64::Engine;
@@ -12,8 +15,7 @@ use shepherd_domain::ids::ClusterId;
 use shepherd_domain::problem::{ErrorCode, FieldCode, Problem};
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_usecases::UseCaseError;
-use shepherd_usecases::authorization::{Guarded, require_in};
-use shepherd_usecases::cluster::register;
+use shepherd_usecases::cluster::{self, register};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -29,10 +31,17 @@ requirements! {
     Read = [ClusterRead],
     /// `cluster:write`
     Write = [ClusterWrite],
+    /// `cluster:manage`
+    Manage = [ClusterManage],
 }
 
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list).service(post_cluster).service(get_cluster);
+    config
+        .service(list)
+        .service(post_cluster)
+        .service(get_cluster)
+        .configure(change::routes)
+        .configure(inventory::routes);
 }
 
 /// A registered cluster. Its kubeconfig is never returned.
@@ -209,17 +218,6 @@ fn decode(text: Zeroizing<String>) -> Result<Zeroizing<String>, Problem> {
 #[get("/admin/clusters/{cluster_id}")]
 async fn get_cluster(api: web::Data<Api>, auth: Authorized<Read>, id: web::Path<String>) -> Answer {
     let id: ClusterId = path_id("cluster_id", &id)?;
-    let record = api
-        .platform
-        .read
-        .get_cluster(id)
-        .await?
-        .ok_or_else(|| Problem::not_found(ErrorCode::ClusterNotFound, id))?;
-    let object = Guarded {
-        not_found: ErrorCode::ClusterNotFound,
-        id: &id,
-        read: Permission::ClusterRead,
-    };
-    require_in(&auth.caller, Permission::ClusterRead, record.environment, object)?;
+    let record = cluster::visible(&api.platform, &auth.caller, Permission::ClusterRead, id).await?;
     Ok(versioned(record.row_version, Cluster::from(record)))
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shepherd_domain::Environment;
 use shepherd_domain::access::{Permission, ResourceAction};
-use shepherd_domain::cluster::ClusterStatus;
+use shepherd_domain::cluster::{ClusterStatus, WatchState};
 use shepherd_domain::ids::{InstanceSizeId, ServiceId, TemplateId, VmId};
 use shepherd_domain::vm::VmStatus;
 use shepherd_ports::vms::{VmFilter, VmRecord, VmSort};
@@ -104,7 +104,7 @@ impl From<VmRecord> for Vm {
             status: record.status,
             status_reason: record.status_reason,
             status_message: record.status_message,
-            cache_status: if record.cluster_status == ClusterStatus::Healthy {
+            cache_status: if record.cluster_status == ClusterStatus::Healthy && record.watch_state == WatchState::Live {
                 "FRESH"
             } else {
                 "STALE"
@@ -249,7 +249,7 @@ impl From<CreateVmRequest> for request::RequestVm {
 
 /// A submission that was accepted.
 #[derive(Serialize, ToSchema)]
-struct Accepted {
+pub(super) struct Accepted {
     /// The work event, also the id of the task.
     event_id: Uuid,
     ticket_id: Uuid,
@@ -265,14 +265,15 @@ struct Accepted {
 
 /// Where to follow a submission.
 #[derive(Serialize, ToSchema)]
-struct AcceptedLinks {
+pub(super) struct AcceptedLinks {
     /// The event.
     #[serde(rename = "self")]
     itself: String,
     ticket: String,
 }
 
-fn accepted(submitted: Submitted, replayed: bool) -> HttpResponse {
+/// 202 with the place of the work event.
+pub(super) fn accepted(submitted: Submitted, replayed: bool) -> HttpResponse {
     let event = format!("{BASE}/events/{}", submitted.event_id);
     let mut response = HttpResponse::Accepted();
     response.insert_header((LOCATION, event.clone()));

@@ -38,9 +38,12 @@ impl Fixtures {
             let id_of = async |table: &str, name: &str| {
                 one(world, &format!("SELECT id::text FROM {table} WHERE name = '{name}'")).await
             };
+            ids.extend(beside(world, &vm, &ticket).await);
+            ids.extend(compared(world, cluster, namespace).await);
             ids.extend([
                 ("environment", environment.to_owned()),
                 ("namespace", namespace.to_owned()),
+                ("name", namespace.to_owned()),
                 ("namespace_id", id_of("namespace_registry", namespace).await),
                 ("cluster_id", id_of("clusters", cluster).await),
                 ("vm_id", vm),
@@ -52,6 +55,55 @@ impl Fixtures {
         world.wait_for_queue().await;
         Self { test, prod }
     }
+}
+
+/// The rows of a snapshot, a clone and a migration of a machine, as its operations would leave them.
+async fn beside(world: &World, vm: &str, ticket: &str) -> [(&'static str, String); 3] {
+    let id = async |table: &str, columns: &str, values: &str| {
+        let insert = format!(
+            "INSERT INTO {table} (id, created_by, k8s_name, {columns}) \
+             VALUES (gen_random_uuid(), 'system:test', 'covered', {values}) RETURNING id::text"
+        );
+        one(world, &insert).await
+    };
+    [
+        (
+            "snapshot_id",
+            id("vm_snapshots", "vm_id, name", &format!("'{vm}', 'known'")).await,
+        ),
+        (
+            "clone_id",
+            id("vm_clones", "source_vm_id, ticket_id", &format!("'{vm}', '{ticket}'")).await,
+        ),
+        (
+            "migration_id",
+            id(
+                "vm_migrations",
+                "vm_id, ticket_id, phase",
+                &format!("'{vm}', '{ticket}', 'SUCCEEDED'"),
+            )
+            .await,
+        ),
+    ]
+}
+
+/// A machine that a scan of a cluster found, and a run of the reconciler on it that has ended.
+async fn compared(world: &World, cluster: &str, namespace: &str) -> [(&'static str, String); 2] {
+    let adoption = format!(
+        "INSERT INTO pending_adoptions (id, cluster_id, namespace, resource_name, k8s_uid, system, service, instance, \
+             resource_spec, labels, last_seen_at) \
+         SELECT gen_random_uuid(), id, '{namespace}', 'lost', 'uid', 'shop', 'web', '77', '{{}}', '{{}}', now() \
+         FROM clusters WHERE name = '{cluster}' RETURNING id::text"
+    );
+    let run = format!(
+        "INSERT INTO reconciler_runs (id, mode, cluster_id, status, started_by, heartbeat_at, finished_at) \
+         SELECT gen_random_uuid(), 'dry-run', id, 'COMPLETED', 'system:test', now(), now() \
+         FROM clusters WHERE name = '{cluster}' RETURNING id::text"
+    );
+    [
+        ("adoption_id", one(world, &adoption).await),
+        ("run_id", one(world, &run).await),
+    ]
 }
 
 /// What has no environment.

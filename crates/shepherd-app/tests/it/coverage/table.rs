@@ -159,6 +159,7 @@ pub fn table() -> Vec<Row> {
         users(),
         roles(),
         audit(),
+        reconciliation(),
     ]
     .into_iter()
     .flatten()
@@ -244,8 +245,8 @@ fn services() -> Vec<Row> {
 }
 
 fn machines() -> Vec<Row> {
-    use Permission::{VmCreate, VmDelete, VmRead};
-    use ResourceAction::{Create, Delete, View};
+    use Permission::{VmCreate, VmDelete, VmMigrate, VmOperate, VmRead, VmSnapshot};
+    use ResourceAction::{Create, Delete, Operate, View};
     let request: fn(&Ids) -> Value = |ids| {
         json!({
             "service_id": ids["service_id"], "template_id": ids["template_id"],
@@ -259,7 +260,38 @@ fn machines() -> Vec<Row> {
             .placed(Elsewhere::Forbidden("NAMESPACE_ENV_FORBIDDEN"))
             .body(request)
     };
+    let reads = |path: &'static str| get(path).needs(&[VmRead]).does(View).placed(Elsewhere::Missing);
+    let operates = |path: &'static str, needs: &'static [Permission]| {
+        post(path)
+            .needs(needs)
+            .does(Operate)
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({}))
+    };
     vec![
+        operates("/vms/{vm_id}/start", &[VmOperate]),
+        operates("/vms/{vm_id}/stop", &[VmOperate]),
+        operates("/vms/{vm_id}/restart", &[VmOperate]),
+        reads("/vms/{vm_id}/snapshots"),
+        operates("/vms/{vm_id}/snapshots", &[VmSnapshot]).body(|_| json!({"name": "covered"})),
+        delete("/snapshots/{snapshot_id}")
+            .needs(&[VmSnapshot])
+            .does(Operate)
+            .placed(Elsewhere::Missing),
+        operates("/snapshots/{snapshot_id}/restore", &[VmSnapshot]),
+        post("/vms/{vm_id}/clone")
+            .needs(&[VmCreate])
+            .does(Create)
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({"reason": "to be covered"})),
+        reads("/clones/{clone_id}"),
+        operates("/vms/{vm_id}/migrate", &[VmMigrate]),
+        reads("/vms/{vm_id}/migrations"),
+        reads("/migrations/{migration_id}"),
+        post("/migrations/{migration_id}/cancel")
+            .needs(&[VmMigrate])
+            .does(Operate)
+            .placed(Elsewhere::Missing),
         get("/vms").needs(&[VmRead]),
         asks("/vms"),
         asks("/vms/request"),
@@ -297,7 +329,7 @@ fn approvals() -> Vec<Row> {
 }
 
 fn infrastructure() -> Vec<Row> {
-    use Permission::{ClusterRead, ClusterWrite};
+    use Permission::{ClusterManage, ClusterRead, ClusterWrite};
     let forbidden = Elsewhere::Forbidden("FORBIDDEN");
     vec![
         get("/admin/clusters").needs(&[ClusterRead]),
@@ -308,6 +340,40 @@ fn infrastructure() -> Vec<Row> {
         get("/admin/clusters/{cluster_id}")
             .needs(&[ClusterRead])
             .placed(Elsewhere::Missing),
+        patch("/admin/clusters/{cluster_id}")
+            .needs(&[ClusterWrite])
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({"scheduling_weight": 100})),
+        put("/admin/clusters/{cluster_id}/environment")
+            .needs(&[ClusterWrite])
+            .placed(Elsewhere::Missing)
+            .body(|ids| json!({"environment": ids["environment"]})),
+        post("/admin/clusters/{cluster_id}/rotate-credential")
+            .needs(&[ClusterManage])
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({"kubeconfig": "bm90aGluZw=="})),
+        post("/admin/clusters/{cluster_id}/check")
+            .needs(&[ClusterWrite])
+            .placed(Elsewhere::Missing),
+        delete("/admin/clusters/{cluster_id}")
+            .needs(&[ClusterManage])
+            .placed(Elsewhere::Missing),
+        get("/admin/clusters/{cluster_id}/storage-classes")
+            .needs(&[ClusterRead])
+            .placed(Elsewhere::Missing),
+        get("/admin/clusters/{cluster_id}/instancetypes")
+            .needs(&[ClusterRead])
+            .placed(Elsewhere::Missing),
+        get("/admin/clusters/{cluster_id}/preferences")
+            .needs(&[ClusterRead])
+            .placed(Elsewhere::Missing),
+        get("/admin/clusters/{cluster_id}/namespaces/{name}/exists")
+            .needs(&[ClusterRead])
+            .placed(Elsewhere::Missing),
+        post("/admin/clusters/{cluster_id}/namespaces")
+            .needs(&[ClusterWrite])
+            .placed(Elsewhere::Missing)
+            .body(|ids| json!({"name": ids["namespace"]})),
         get("/admin/namespaces").needs(&[ClusterRead]),
         post("/admin/namespaces")
             .needs(&[ClusterWrite])
@@ -411,6 +477,30 @@ fn audit() -> Vec<Row> {
             .body(|_| json!({"name": "covered", "filter": {"action": "vm.create"}})),
         post("/admin/audit-logs/legal-holds/{hold_id}/release")
             .needs(&[AuditManage])
+            .body(|_| json!({"reason": "covered"})),
+    ]
+}
+
+fn reconciliation() -> Vec<Row> {
+    use Permission::{AdoptionManage, ReconcilerManage};
+    vec![
+        get("/admin/reconciler/runs").needs(&[ReconcilerManage]),
+        post("/admin/reconciler/runs")
+            .needs(&[ReconcilerManage])
+            .body(|ids| json!({"mode": "dry-run", "cluster_id": ids["cluster_id"]})),
+        get("/admin/reconciler/runs/{run_id}")
+            .needs(&[ReconcilerManage])
+            .placed(Elsewhere::Missing),
+        get("/admin/pending-adoptions").needs(&[AdoptionManage]),
+        post("/admin/pending-adoptions/scan")
+            .needs(&[AdoptionManage])
+            .body(|ids| json!({"cluster_id": ids["cluster_id"]})),
+        post("/admin/pending-adoptions/{adoption_id}/adopt")
+            .needs(&[AdoptionManage])
+            .placed(Elsewhere::Missing),
+        post("/admin/pending-adoptions/{adoption_id}/ignore")
+            .needs(&[AdoptionManage])
+            .placed(Elsewhere::Missing)
             .body(|_| json!({"reason": "covered"})),
     ]
 }

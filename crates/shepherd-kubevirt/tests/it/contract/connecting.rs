@@ -1,9 +1,9 @@
 //! Credentials, connections and what a probe finds.
 
 use shepherd_domain::ids::ClusterId;
-use shepherd_ports::providers::{InfrastructureProvider, ProviderError};
+use shepherd_ports::providers::{ConsoleProvider, InfrastructureProvider, ProviderError};
 
-use crate::lab::{CLUSTER, Subject, dead};
+use crate::lab::{CLUSTER, Subject, dead, expired};
 
 async fn ask(subject: &Subject) -> Result<bool, ProviderError> {
     subject.provider.namespace_exists(CLUSTER, "kube-system").await
@@ -19,6 +19,30 @@ pub async fn credentials_without_rights_are_forbidden(subject: Subject) {
     replace(&subject, &restricted, "restricted");
     let refusal = subject.provider.get_vm(CLUSTER, "default", "web-01").await;
     assert!(matches!(refusal, Err(ProviderError::Forbidden(_))), "{refusal:?}");
+}
+
+pub async fn consoles_need_rights(subject: Subject) {
+    let subject = subject.as_somebody_else();
+    for outcome in [
+        subject.provider.get_vnc_connection(CLUSTER, "default", "web-01").await,
+        subject.provider.get_serial_console(CLUSTER, "default", "web-01").await,
+    ] {
+        let refusal = outcome.err();
+        assert!(matches!(refusal, Some(ProviderError::Forbidden(_))), "{refusal:?}");
+    }
+}
+
+pub async fn expired_credentials_are_forbidden(subject: Subject) {
+    replace(&subject, &expired(&subject.kubeconfig), "expired");
+    let refusal = ask(&subject).await;
+    assert!(matches!(refusal, Err(ProviderError::Forbidden(_))), "{refusal:?}");
+    let refusal = subject.provider.get_vm(CLUSTER, "default", "web-01").await;
+    assert!(
+        matches!(refusal, Err(ProviderError::Forbidden(_))),
+        "nothing is known of the machine: {refusal:?}"
+    );
+    replace(&subject, &subject.kubeconfig, "renewed");
+    assert!(ask(&subject).await.is_ok());
 }
 
 pub async fn a_server_that_is_not_there_is_unreachable(subject: Subject) {

@@ -1,6 +1,7 @@
 //! Watching machines.
 
 use kube::api::{Patch, PatchParams};
+use shepherd_domain::vm::{ObservedCondition, VmStatus};
 use shepherd_ports::providers::{ApplyMode, InfrastructureProvider, VmWatchEvent};
 
 use crate::documents::Plan;
@@ -27,7 +28,7 @@ fn tells_of(subject: &Subject, event: &VmWatchEvent) -> bool {
     match event {
         VmWatchEvent::InList(vm) | VmWatchEvent::Changed(vm) => vm.namespace == subject.namespace,
         VmWatchEvent::Deleted { namespace, .. } => *namespace == subject.namespace,
-        VmWatchEvent::ListBegins | VmWatchEvent::Listed => false,
+        VmWatchEvent::Expired | VmWatchEvent::ListBegins | VmWatchEvent::Listed | VmWatchEvent::Resumed => false,
     }
 }
 
@@ -88,5 +89,21 @@ pub async fn a_watch_reports_what_goes(subject: Subject) {
         &mut reports,
         |event| matches!(event, VmWatchEvent::Deleted { uid, .. } if *uid == wanted),
     )
+    .await;
+}
+
+pub async fn a_watch_tells_where_a_machine_runs(subject: Subject) {
+    let subject = subject.with_namespace().await;
+    let mut reports = subject.watch().await;
+    until(&mut reports, is_listed).await;
+    let plan = Plan::new(&subject.namespace, NAME).running();
+    let uid = subject.apply(&plan).await.uid;
+    until(&mut reports, |event| {
+        matches!(event, VmWatchEvent::Changed(vm) if vm.uid == uid
+            && vm.condition == ObservedCondition::Is(VmStatus::Running)
+            && vm.node.is_some()
+            && vm.vmi_uid.is_some()
+            && vm.live_migratable.is_some())
+    })
     .await;
 }
