@@ -157,7 +157,9 @@ async fn installation_key(config: &Config, store: &PgStore) -> anyhow::Result<Ma
     if let Some(given) = &config.security.encryption_key {
         return MasterKey::from_base64(given).context("ENCRYPTION_KEY");
     }
-    if store.stored(SecretName::EncryptionKey).await?.is_none() && !store.stored_keys().await?.is_empty() {
+    // In this order: a first start elsewhere stores its key before it notes it.
+    let is_first_start = store.stored_keys().await?.is_empty();
+    if !is_first_start && store.stored(SecretName::EncryptionKey).await?.is_none() {
         bail!("the key of this installation is not in the database; start with ENCRYPTION_KEY");
     }
     let candidate = MasterKey::generate()?.to_base64();

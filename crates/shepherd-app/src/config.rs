@@ -566,6 +566,19 @@ impl Config {
             "security.password_policy.min_length: 8 to 128",
         );
         require(self.approvals.reminder_days >= 1, "approvals.reminder_days: at least 1");
+        let minimum = RetentionDays::default();
+        require(
+            self.audit.retention_prod_days >= minimum.prod,
+            "audit.retention_prod_days: at least 365",
+        );
+        require(
+            self.audit.retention_test_days >= minimum.test,
+            "audit.retention_test_days: at least 90",
+        );
+        require(
+            self.audit.retention_sensitive_days >= minimum.sensitive,
+            "audit.retention_sensitive_days: at least 1095",
+        );
         require(
             self.notifications.retention_days >= 1,
             "notifications.retention_days: at least 1",

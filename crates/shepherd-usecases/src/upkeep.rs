@@ -75,7 +75,7 @@ impl PeriodicJob {
             Self::ReconcilerRuns => ("2,12,22,32,42,52 * * * *", Duration::ZERO),
             Self::AuthzReviewReport => ("0 8 1 1,4,7,10 *", WEEK),
             Self::CreationWatchdog => ("*/5 * * * *", HOUR),
-            Self::KeyReencrypt => ("52 * * * *", HOUR),
+            Self::KeyReencrypt => ("57 * * * *", HOUR),
         }
     }
 

@@ -88,7 +88,8 @@ impl<R, B> Authorized<R, B> {
             key,
             method: self.method,
             path: self.path.clone(),
-            request_hash: api.platform.digests.sha256_hex(identity.as_bytes()),
+            // Keyed: a body can hold a password, which must not be found by trying.
+            request_hash: api.platform.digests.keyed_hex(&identity),
         })
     }
 }
@@ -342,16 +343,21 @@ impl FromRequest for IfMatch {
     type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let given = request
+        const NO_VERSION: i64 = -1;
+        let mut given = request
             .headers()
-            .get(IF_MATCH)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim);
-        // What is no version of ours matches no version of ours.
-        std::future::ready(Ok(Self(match given {
-            None | Some("*") => None,
-            Some(tag) => Some(tag.trim_start_matches("W/").trim_matches('"').parse().unwrap_or(-1)),
-        })))
+            .get_all(IF_MATCH)
+            .map(|value| value.to_str().map(str::trim));
+        // What is no version of ours matches no version of ours, and neither does what says several things.
+        let expected = match (given.next(), given.next()) {
+            (None, _) | (Some(Ok("*")), None) => None,
+            (Some(Ok(tag)), None) => {
+                let version = tag.trim_start_matches("W/").trim_matches('"').parse();
+                Some(version.unwrap_or(NO_VERSION))
+            }
+            (Some(_), _) => Some(NO_VERSION),
+        };
+        std::future::ready(Ok(Self(expected)))
     }
 }
 

@@ -91,7 +91,8 @@ fn is_request_id(text: &str) -> bool {
 
 /// The peer; behind trusted proxies the last address they were given by somebody who is none of them.
 fn client_address(request: &ServiceRequest, trusted: &[IpNet]) -> Option<IpAddr> {
-    let peer = request.peer_addr()?.ip();
+    // A socket for both protocols shows IPv4 peers as IPv6.
+    let peer = request.peer_addr()?.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     if !is_trusted(&peer) {
         return Some(peer);
@@ -106,6 +107,7 @@ fn client_address(request: &ServiceRequest, trusted: &[IpNet]) -> Option<IpAddr>
     let mut addresses = forwarded
         .into_iter()
         .rev()
-        .map_while(|part| part.trim().parse::<IpAddr>().ok());
+        .map_while(|part| part.trim().parse::<IpAddr>().ok())
+        .map(|address| address.to_canonical());
     Some(addresses.find(|address| !is_trusted(address)).unwrap_or(peer))
 }

@@ -121,6 +121,10 @@ const AUDITED: &[(&str, &[&str])] = &[
     ),
     ("POST /admin/reconciler/runs", &["reconciler.run on reconciler_run"]),
     (
+        "POST /admin/encryption-keys/rotate",
+        &["encryption_key.rotate on encryption_key"],
+    ),
+    (
         "POST /admin/pending-adoptions/scan",
         &["adoption.scan on adoption_scan"],
     ),
@@ -557,6 +561,9 @@ impl Walk<'_> {
         self.does(&admin, operation, &ignore, json!({"restore": true})).await;
         let operation = "POST /admin/pending-adoptions/{adoption_id}/adopt";
         self.does(&admin, operation, &format!("{path}/{adoption}/adopt"), Value::Null)
+            .await;
+        let keys = "/admin/encryption-keys/rotate";
+        self.does(&admin, "POST /admin/encryption-keys/rotate", keys, Value::Null)
             .await;
         let runs = "/admin/reconciler/runs";
         let body = json!({"mode": "dry-run"});

@@ -105,7 +105,7 @@ async fn the_use_of_a_cluster_is_changed(world: &World, path: &str) {
     let details = world
         .home
         .texts(
-            "SELECT details::text FROM audit_logs WHERE action = 'cluster.update' ORDER BY performed_at DESC, id DESC \
+            "SELECT params::text FROM audit_logs WHERE action = 'cluster.update' ORDER BY performed_at DESC, id DESC \
              LIMIT 1",
         )
         .await;
@@ -287,7 +287,7 @@ async fn namespaces_are_made_before_they_are_needed(world: &World, path: &str) {
     assert_eq!(object["metadata"]["labels"]["kubevirt-shepherd.io/environment"], "test");
     let facts = "domain_events WHERE event_type = 'NAMESPACE_CREATED' AND aggregate_id = 'early'";
     assert_eq!(world.home.count(facts).await, 1, "only the first time");
-    let audited = format!("audit_logs WHERE resource_id = '{id}' AND details ->> 'cluster' = 'test-1'");
+    let audited = format!("audit_logs WHERE resource_id = '{id}' AND params ->> 'cluster' = 'test-1'");
     assert_eq!(world.home.count(&audited).await, 1);
 }
 
@@ -442,7 +442,7 @@ async fn an_empty_cluster_is_moved_and_deleted(world: &World, path: &str) {
     let admin = world.as_(User::Admin);
     let moved = put(&admin, &format!("{path}/environment"), &json!({"environment": "prod"})).await;
     assert_eq!(moved.ok(200)["environment"], "prod");
-    let told = "audit_logs WHERE action = 'cluster.update' AND details -> 'environment' = \
+    let told = "audit_logs WHERE action = 'cluster.update' AND params -> 'environment' = \
          '{\"old\": \"test\", \"new\": \"prod\"}'";
     assert_eq!(world.home.count(told).await, 1);
     let deleted = admin.delete(&format!("{path}?confirm_name=test-1")).await;

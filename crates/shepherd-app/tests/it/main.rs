@@ -26,6 +26,7 @@ mod coverage;
 mod crashes;
 mod failures;
 mod idempotency;
+mod keys;
 mod members;
 mod migrations;
 mod openapi;

@@ -121,6 +121,14 @@ impl Home {
         rows.unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
+    /// Whether the database refuses a statement.
+    pub async fn refuses(&self, statement: &str) -> bool {
+        let outcome = sqlx::query(AssertSqlSafe(statement.to_owned()))
+            .execute(&self.pool)
+            .await;
+        outcome.is_err()
+    }
+
     /// The number that a query counts.
     pub async fn count(&self, from: &str) -> i64 {
         let found = self.texts(&format!("SELECT count(*)::text FROM {from}")).await;

@@ -43,6 +43,7 @@ async fn replicas_of_a_first_start_make_the_secrets_once_and_tell_nobody() {
     let home = Home::new().await;
     home.seed().await;
     home.texts("DELETE FROM system_secrets RETURNING key_name").await;
+    home.texts("DELETE FROM encryption_keys RETURNING key_id").await;
     let (one, other) = tokio::join!(Replica::start(&home, "api", &[]), Replica::start(&home, "api", &[]));
     let secrets = home.texts("SELECT key_value FROM system_secrets").await;
     assert_eq!(secrets.len(), 2);

@@ -239,7 +239,7 @@ impl Subject {
     }
 
     /// The same subject, with the rights of somebody who may do nothing.
-    pub fn as_somebody_else(self) -> Self {
+    pub fn for_somebody_else(self) -> Self {
         let restricted = self.restricted.as_deref().expect("a user who may do nothing");
         self.credentials.set(CLUSTER, restricted, "restricted");
         self.provider.invalidate(CLUSTER);

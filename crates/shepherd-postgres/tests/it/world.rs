@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use shepherd_domain::access::{Permission, ResourceRole, Scope};
 use shepherd_domain::catalog::{InstanceSize, SizeDraft, TemplateSpec, TemplateStatus};
@@ -27,7 +28,6 @@ use shepherd_ports::services::NewService;
 use shepherd_ports::systems::NewSystem;
 use shepherd_ports::tickets::{ApprovalColumns, NewStep, NewTicket, TicketContext};
 use shepherd_ports::vms::NewVm;
-use sea_orm::ConnectionTrait as _;
 use shepherd_ports::{RepositoryError, UnitOfWork, UnitOfWorkFactory as _};
 use shepherd_postgres::PgStore;
 use shepherd_testkit::postgres::TestDatabase;

@@ -10,6 +10,7 @@ use shepherd_ports::context::Caller;
 use shepherd_ports::idempotency::IdempotentRequest;
 
 use crate::idempotency::{self, Answer};
+use crate::identity::account;
 use crate::{Platform, UseCaseError};
 
 /// Creates the size.
@@ -22,7 +23,7 @@ pub async fn execute(
     draft: SizeDraft,
     request: Option<&IdempotentRequest>,
 ) -> Result<Answer<InstanceSizeId>, UseCaseError> {
-    caller.require(Permission::InstanceSizeWrite)?;
+    account::require_everywhere(caller, Permission::InstanceSizeWrite)?;
     let size = draft.into_size(platform.ids.id())?;
     let now = platform.now();
     let mut uow = platform.begin().await?;

@@ -12,6 +12,7 @@ use shepherd_ports::context::Caller;
 use shepherd_ports::idempotency::IdempotentRequest;
 
 use crate::idempotency::{self, Answer};
+use crate::identity::account;
 use crate::{Platform, UseCaseError};
 
 /// What is asked for.
@@ -40,7 +41,7 @@ pub async fn execute(
     command: CreateTemplate,
     request: Option<&IdempotentRequest>,
 ) -> Result<Answer<TemplateId>, UseCaseError> {
-    caller.require(Permission::TemplateWrite)?;
+    account::require_everywhere(caller, Permission::TemplateWrite)?;
     check_fields(&command)?;
     let spec = TemplateSpec::parse(&command.spec)?;
     let now = platform.now();

@@ -9,7 +9,6 @@ use super::{reencrypt, rotate};
 use crate::{Platform, UseCaseError};
 
 /// Seals stored keys under the new key of the installation. The platform itself holds the old one.
-
 pub trait Rewrap: Send + Sync {
     /// The stored form of a data key under the new key.
     ///

@@ -77,7 +77,10 @@ impl Operation for StopVm {
             told.map_err(|error| Failure::of_action(CODE, CAPABILITY, &cluster.name, &error))?;
         }
         steps::reach(platform, Step::StopAsked).await;
-        show_stopping(platform, work).await?;
+        // Nobody watches a disabled cluster, so nobody would take the row on to STOPPED.
+        if cluster.enabled {
+            show_stopping(platform, work).await?;
+        }
         Ok(Done::default())
     }
 }

@@ -10,6 +10,7 @@ use shepherd_ports::idempotency::IdempotentRequest;
 use shepherd_ports::legal_holds::NewLegalHold;
 
 use crate::idempotency::{self, Answer};
+use crate::identity::account;
 use crate::{Platform, UseCaseError};
 
 /// Most characters of a name.
@@ -33,7 +34,7 @@ pub async fn execute(
     command: CreateLegalHold,
     request: Option<&IdempotentRequest>,
 ) -> Result<Answer<LegalHoldId>, UseCaseError> {
-    caller.require(Permission::AuditManage)?;
+    account::require_everywhere(caller, Permission::AuditManage)?;
     check_name(&command.name)?;
     let now = platform.now();
     let mut uow = platform.begin().await?;

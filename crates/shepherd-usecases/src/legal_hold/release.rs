@@ -7,6 +7,7 @@ use shepherd_domain::ids::LegalHoldId;
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem};
 use shepherd_ports::context::Caller;
 
+use crate::identity::account;
 use crate::{Platform, UseCaseError};
 
 /// Most characters of a reason.
@@ -18,7 +19,7 @@ pub const MAX_REASON: usize = 512;
 /// # Errors
 /// FORBIDDEN, LEGAL_HOLD_NOT_FOUND, VALIDATION_FAILED without a reason.
 pub async fn execute(platform: &Platform, caller: &Caller, id: LegalHoldId, reason: &str) -> Result<(), UseCaseError> {
-    caller.require(Permission::AuditManage)?;
+    account::require_everywhere(caller, Permission::AuditManage)?;
     let hold = platform
         .read
         .get_legal_hold(id)

@@ -81,10 +81,11 @@ pub async fn execute(
     };
     ceiling::check(&caller.subject, permissions, command.scope, environments)?;
     ceiling::require_manager(caller, command.scope, environments)?;
-    if let Scope::System(system) = command.scope
-        && !uow.roles().hold_system(system).await?
-    {
-        return Err(Problem::not_found(ErrorCode::SystemNotFound, system).into());
+    if let Scope::System(system) = command.scope {
+        ceiling::check_membership(&caller.subject, permissions, system)?;
+        if !uow.roles().hold_system(system).await? {
+            return Err(Problem::not_found(ErrorCode::SystemNotFound, system).into());
+        }
     }
     let binding = NewBinding {
         id: platform.ids.id(),

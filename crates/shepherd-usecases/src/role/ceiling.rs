@@ -1,8 +1,9 @@
 //! The grant ceiling: nobody gives, takes or acts upon more than they hold (access.md §6).
 
 use serde_json::json;
-use shepherd_domain::access::{Permission, PermissionSet, Scope, Subject};
+use shepherd_domain::access::{Permission, PermissionSet, ResourceRole, Scope, Subject};
 use shepherd_domain::environment::EnvironmentSet;
+use shepherd_domain::ids::SystemId;
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::context::Caller;
 
@@ -37,6 +38,26 @@ pub fn check(
         .with("missing_permissions", missing)
         .with("scope", if system.is_some() { "system" } else { "global" })
         .with("environments", json!(environments)))
+}
+
+/// A role bound on a System makes its holder a member of it, so nobody binds one where they are less themselves.
+///
+/// # Errors
+/// SYSTEM_NOT_FOUND for a System the grantor has no role on, GRANT_CEILING_EXCEEDED{required_role} with a lesser one.
+pub fn check_membership(grantor: &Subject, permissions: PermissionSet, system: SystemId) -> Result<(), Problem> {
+    let implied = if permissions.is_read_only() {
+        ResourceRole::Viewer
+    } else {
+        ResourceRole::Member
+    };
+    match grantor.role_on(system) {
+        None => Err(Problem::not_found(ErrorCode::SystemNotFound, system)),
+        Some(held) if held < implied => Err(Problem::new(ErrorCode::GrantCeilingExceeded)
+            .with("missing_permissions", Vec::<String>::new())
+            .with("required_role", implied.to_string())
+            .with("scope", "system")),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Bindings are managed where and in what environments the right to manage them is held: who has it on one System does

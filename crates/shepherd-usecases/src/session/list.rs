@@ -22,7 +22,7 @@ pub async fn own(platform: &Platform, caller: &Caller) -> Result<Vec<SessionReco
 /// The live sessions of anybody, newest first.
 ///
 /// # Errors
-/// FORBIDDEN, USER_NOT_FOUND.
+/// FORBIDDEN, USER_NOT_FOUND, GRANT_CEILING_EXCEEDED: where somebody is logged in is not for people below them.
 pub async fn of_user(
     platform: &Platform,
     caller: &Caller,
@@ -30,7 +30,7 @@ pub async fn of_user(
     page: PageRequest,
 ) -> Result<Page<SessionRecord>, UseCaseError> {
     account::require_everywhere(caller, Permission::SessionManage)?;
-    account::find(platform, user).await?;
+    account::within_reach(platform, caller, user, platform.now()).await?;
     let live = liveness(platform, platform.now());
     Ok(platform.read.list_sessions(user, live, page).await?)
 }

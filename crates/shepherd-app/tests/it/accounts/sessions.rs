@@ -153,7 +153,7 @@ async fn administrators_end_sessions_of_those_below(office: &Office) {
     helpdesk
         .get(&format!("/admin/users/{}/sessions", office.admin.id))
         .await
-        .ok(200);
+        .refused(403, "GRANT_CEILING_EXCEEDED");
     let one = helpdesk.delete(&format!("/admin/sessions/{of_admin}")).await;
     one.refused(403, "GRANT_CEILING_EXCEEDED");
     let path = format!("/admin/users/{}/sessions/revoke-all", office.admin.id);

@@ -137,7 +137,7 @@ async fn bad_credentials_change_nothing(world: &World, admin: &Caller, path: &st
 }
 
 async fn the_audit_log_names_addresses_alone(world: &World, old: &Value, new: &Value) {
-    let query = "SELECT details::text FROM audit_logs WHERE action = 'cluster.credential_rotate'";
+    let query = "SELECT params::text FROM audit_logs WHERE action = 'cluster.credential_rotate'";
     let details = world.home.texts(query).await;
     let details: Vec<Value> = details
         .iter()

@@ -482,8 +482,10 @@ fn audit() -> Vec<Row> {
 }
 
 fn reconciliation() -> Vec<Row> {
-    use Permission::{AdoptionManage, ReconcilerManage};
+    use Permission::{AdoptionManage, PlatformAdmin, ReconcilerManage};
     vec![
+        get("/admin/encryption-keys").needs(&[PlatformAdmin]),
+        post("/admin/encryption-keys/rotate").needs(&[PlatformAdmin]),
         get("/admin/reconciler/runs").needs(&[ReconcilerManage]),
         post("/admin/reconciler/runs")
             .needs(&[ReconcilerManage])

@@ -128,7 +128,7 @@ pub async fn clones_are_listed_by_source(subject: Subject) {
 }
 
 pub async fn clones_without_rights_are_forbidden(subject: Subject) {
-    let subject = with_machine(subject).await.as_somebody_else();
+    let subject = with_machine(subject).await.for_somebody_else();
     let refusal = ask(&subject, EVENT).await;
     assert!(matches!(refusal, Err(ProviderError::Forbidden(_))), "{refusal:?}");
 }

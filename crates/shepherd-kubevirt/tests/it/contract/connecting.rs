@@ -22,7 +22,7 @@ pub async fn credentials_without_rights_are_forbidden(subject: Subject) {
 }
 
 pub async fn consoles_need_rights(subject: Subject) {
-    let subject = subject.as_somebody_else();
+    let subject = subject.for_somebody_else();
     for outcome in [
         subject.provider.get_vnc_connection(CLUSTER, "default", "web-01").await,
         subject.provider.get_serial_console(CLUSTER, "default", "web-01").await,

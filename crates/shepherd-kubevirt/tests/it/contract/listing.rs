@@ -144,7 +144,7 @@ pub async fn a_token_that_is_none_is_invalid(subject: Subject) {
 }
 
 pub async fn a_list_without_rights_is_forbidden(subject: Subject) {
-    let subject = subject.as_somebody_else();
+    let subject = subject.for_somebody_else();
     let refusal = subject.provider.list_vms(CLUSTER, &here(&subject)).await;
     assert!(matches!(refusal, Err(ProviderError::Forbidden(_))), "{refusal:?}");
 }

@@ -83,7 +83,7 @@ pub async fn an_absent_machine_has_no_manifest(subject: Subject) {
 }
 
 pub async fn a_manifest_without_rights_is_forbidden(subject: Subject) {
-    let subject = subject.as_somebody_else();
+    let subject = subject.for_somebody_else();
     let refusal = subject.provider.get_manifest(CLUSTER, "default", NAME).await;
     assert!(matches!(refusal, Err(ProviderError::Forbidden(_))), "{refusal:?}");
 }

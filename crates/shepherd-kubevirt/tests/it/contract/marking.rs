@@ -110,7 +110,7 @@ pub async fn a_missing_machine_cannot_be_marked(subject: Subject) {
 
 pub async fn a_mark_without_rights_is_forbidden(subject: Subject) {
     let (subject, uid) = with_foreign_machine(subject).await;
-    let subject = subject.as_somebody_else();
+    let subject = subject.for_somebody_else();
     let refusal = mark(&subject, &uid).await;
     assert!(matches!(refusal, Err(ProviderError::Forbidden(_))), "{refusal:?}");
 }

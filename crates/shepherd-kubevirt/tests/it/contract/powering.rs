@@ -110,7 +110,7 @@ pub async fn what_is_not_there_cannot_be_switched(subject: Subject) {
 }
 
 pub async fn power_without_rights_is_forbidden(subject: Subject) {
-    let subject = with(subject, |plan| plan).await.as_somebody_else();
+    let subject = with(subject, |plan| plan).await.for_somebody_else();
     let (provider, namespace) = (&subject.provider, subject.namespace.as_str());
     for outcome in [
         provider.start_vm(CLUSTER, namespace, NAME).await,

@@ -187,7 +187,7 @@ pub async fn another_snapshot_of_the_name_stays(subject: Subject) {
 }
 
 pub async fn snapshots_without_rights_are_forbidden(subject: Subject) {
-    let subject = with_machine(subject).await.as_somebody_else();
+    let subject = with_machine(subject).await.for_somebody_else();
     let refusal = take(&subject, NAME, EVENT).await;
     assert!(matches!(refusal, Err(ProviderError::Forbidden(_))), "{refusal:?}");
     let refusal = subject.provider.list_snapshots(CLUSTER, &subject.namespace, None).await;
