@@ -7,9 +7,10 @@ use crate::config::{LogConfig, LogFormat};
 
 /// Starts logging to standard error. A second call changes nothing.
 pub fn init(config: &LogConfig) {
-    // The queue library logs every poll at info, and sqlx every slow statement with its text.
+    // The queue library logs every poll at info, sqlx every slow statement with its text, and kube the whole of an
+    // answer it cannot read.
     let filter = EnvFilter::try_new(format!(
-        "{},graphile_worker=warn,sqlx=warn,kube_client=warn,rustls=warn",
+        "{},graphile_worker=warn,sqlx=warn,kube_client=error,rustls=warn",
         config.level
     ))
     .unwrap_or_else(|_| EnvFilter::new("info"));

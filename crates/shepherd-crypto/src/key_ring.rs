@@ -196,6 +196,14 @@ impl KeyStore for KeyRing {
         })
     }
 
+    fn opens(&self, stored: &StoredKey) -> bool {
+        let sealed_by = match &stored.material {
+            Some(material) => Envelope::parse(material).map(|envelope| envelope.key_id),
+            None => Some(stored.key_id.as_str()),
+        };
+        sealed_by == Some(self.root.id.as_str())
+    }
+
     fn install(&self, keys: &[StoredKey]) -> Result<(), CipherError> {
         let before = self.held();
         let mut data = Vec::new();

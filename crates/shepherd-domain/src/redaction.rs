@@ -81,7 +81,11 @@ pub fn redact_text(text: &str) -> String {
 
 /// The text redacted and cut to at most `max` characters.
 pub fn redact_and_truncate(text: &str, max: usize) -> String {
-    redact_text(text).chars().take(max).collect()
+    redact_text(text)
+        .chars()
+        .map(|one| if one == '\0' { char::REPLACEMENT_CHARACTER } else { one })
+        .take(max)
+        .collect()
 }
 
 fn is_secret_key(key: &str) -> bool {

@@ -30,7 +30,7 @@ pub(crate) async fn apply_vm(
         .map_err(|error| provider_error(&error))?;
     match mode {
         ApplyMode::DryRun => mapping::observe_dry_run(applied),
-        ApplyMode::Persist => {
+        ApplyMode::Persist | ApplyMode::Create => {
             let observed = mapping::observe(&applied, None)?;
             if let Some(secret) = &document.cloud_init {
                 apply_secret(client, secret, &applied).await?;
@@ -63,10 +63,11 @@ pub(crate) async fn delete_vm(
 
 /// Unknown fields are refused rather than dropped: what is stored must be what was approved.
 fn params(mode: ApplyMode) -> PatchParams {
-    let params = PatchParams::apply(labels::MANAGER).force().validation_strict();
+    let params = PatchParams::apply(labels::MANAGER).validation_strict();
     match mode {
-        ApplyMode::Persist => params,
-        ApplyMode::DryRun => params.dry_run(),
+        ApplyMode::Create => params,
+        ApplyMode::Persist => params.force(),
+        ApplyMode::DryRun => params.force().dry_run(),
     }
 }
 

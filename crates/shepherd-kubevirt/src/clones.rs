@@ -70,6 +70,14 @@ impl CloneProvider for KubeVirtProvider {
         .await
     }
 
+    async fn delete_clone(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError> {
+        self.call(cluster, "delete_clone", move |client| async move {
+            let (_, api) = CLONES.api(&client, namespace).await?;
+            objects::delete(&api, name, None).await
+        })
+        .await
+    }
+
     async fn list_clones(
         &self,
         cluster: ClusterId,

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -15,12 +14,12 @@ use shepherd_ports::providers::ProviderError;
 
 use crate::errors::provider_error;
 use crate::machines::kind;
+use crate::objects;
+use crate::plain::plain;
 
 mod hardware;
 mod kubevirt;
 
-/// Objects per page of a list.
-const PAGE_SIZE: u32 = 500;
 /// Annotations that mark the default storage class.
 const DEFAULT_CLASS: [&str; 2] = [
     "storageclass.kubernetes.io/is-default-class",
@@ -90,7 +89,7 @@ async fn look(client: &Client, cluster: ClusterId) -> Result<(ClusterFacts, Opti
         tracing::warn!(%cluster, "KubeVirt is deployed and does not say which version it is");
     }
     let facts = ClusterFacts {
-        kubernetes_version: version.git_version,
+        kubernetes_version: plain(&version.git_version),
         kubevirt_version: kubevirt.version,
         kubevirt_deployed: kubevirt.reason.is_none(),
         reason: kubevirt.reason,
@@ -104,17 +103,7 @@ async fn look(client: &Client, cluster: ClusterId) -> Result<(ClusterFacts, Opti
 /// All objects of a kind, in all namespaces.
 async fn list(client: &Client, kind: ApiResource) -> Result<Vec<DynamicObject>, ProviderError> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
-    let mut objects = Vec::new();
-    let mut params = ListParams::default().limit(PAGE_SIZE);
-    loop {
-        let page = api.list(&params).await.map_err(|error| provider_error(&error))?;
-        let next = page.metadata.continue_.filter(|token| !token.is_empty());
-        objects.extend(page.items);
-        match next {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(objects),
-        }
-    }
+    objects::pages(&api).await
 }
 
 async fn served_groups(client: &Client) -> Result<BTreeSet<String>, ProviderError> {
@@ -147,7 +136,7 @@ fn storage_classes(classes: &[DynamicObject]) -> Vec<StorageClass> {
         .iter()
         .filter_map(|class| {
             Some(StorageClass {
-                name: class.metadata.name.clone()?,
+                name: class.metadata.name.as_deref().map(plain)?,
                 default: is_default(class),
             })
         })

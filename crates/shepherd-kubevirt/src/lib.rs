@@ -25,6 +25,7 @@ mod marking;
 mod migrations;
 mod namespaces;
 mod objects;
+mod plain;
 mod power;
 pub mod provider;
 mod quantity;

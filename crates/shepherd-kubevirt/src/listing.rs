@@ -10,6 +10,7 @@ use shepherd_ports::providers::{ListOptions, ProviderError};
 use crate::errors::provider_error;
 use crate::machines::{machine_kind, machines};
 use crate::mapping;
+use crate::plain::pairs;
 
 /// One page of machines, in the cluster's order: by namespace, then by name.
 ///
@@ -58,7 +59,7 @@ fn listed(cluster: ClusterId, object: &DynamicObject) -> Option<ListedVm> {
     match mapping::observe(object, None) {
         Ok(vm) => Some(ListedVm {
             vm,
-            labels: object.metadata.labels.clone().unwrap_or_default(),
+            labels: pairs(object.metadata.labels.as_ref()),
         }),
         Err(error) => {
             let name = object.metadata.name.as_deref().unwrap_or_default();

@@ -9,6 +9,7 @@ use shepherd_ports::providers::{ProviderError, VmRenderer};
 
 use crate::machines::{instance_kind, machines};
 use crate::objects::{find, text};
+use crate::plain::pairs;
 use crate::quantity::{GIBIBYTE, MEBIBYTE, in_units};
 use crate::render::KubeVirtRenderer;
 use crate::{errors, mapping};
@@ -52,7 +53,7 @@ fn manifest(vm: &DynamicObject, vmi: Option<&DynamicObject>) -> Result<VmManifes
     let disk = root_disk(spec);
     Ok(VmManifest {
         vm: mapping::observe(vm, vmi)?,
-        labels: vm.metadata.labels.clone().unwrap_or_default(),
+        labels: pairs(vm.metadata.labels.as_ref()),
         yaml: KubeVirtRenderer.to_yaml(&VmDocument {
             object: wanted(object),
             cloud_init: None,

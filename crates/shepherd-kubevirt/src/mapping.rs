@@ -12,6 +12,7 @@ use shepherd_domain::vm::{ObservedCondition, ObservedVm, VmStatus};
 use shepherd_ports::providers::ProviderError;
 
 use crate::errors::{MAX_TEXT, lacks};
+use crate::plain::{plain, text};
 
 mod unmapped;
 
@@ -36,7 +37,8 @@ pub(crate) struct MachineView {
     /// Object uid.
     pub uid: String,
     resource_version: u64,
-    deleting: bool,
+    /// Whether its deletion has begun.
+    pub deleting: bool,
     printable: Option<String>,
     /// The cluster's controller has not written a status yet.
     untouched: bool,
@@ -83,11 +85,18 @@ impl MachineView {
         let metadata = &object.metadata;
         let mandatory = |value: &Option<String>, field: &str| {
             value
-                .clone()
+                .as_deref()
                 .filter(|text| !text.is_empty())
+                .map(plain)
                 .ok_or_else(|| lacks(field))
         };
-        let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).cloned();
+        let annotation = |key: &str| {
+            metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(key))
+                .map(|value| plain(value))
+        };
         let status = &object.data["status"];
         Ok(Self {
             name: mandatory(&metadata.name, "metadata.name")?,
@@ -120,9 +129,13 @@ impl InstanceView {
         let metadata = &object.metadata;
         let status = &object.data["status"];
         Some(Self {
-            name: metadata.name.clone().filter(|name| !name.is_empty())?,
-            namespace: metadata.namespace.clone().filter(|namespace| !namespace.is_empty())?,
-            uid: metadata.uid.clone(),
+            name: metadata.name.as_deref().filter(|name| !name.is_empty()).map(plain)?,
+            namespace: metadata
+                .namespace
+                .as_deref()
+                .filter(|namespace| !namespace.is_empty())
+                .map(plain)?,
+            uid: metadata.uid.as_deref().map(plain),
             resource_version: version(object).unwrap_or(0),
             owners: metadata
                 .owner_references
@@ -329,10 +342,6 @@ fn run_strategy(spec: &Value) -> Option<String> {
 
 fn address(interface: &Value) -> Option<String> {
     text(&interface["ipAddress"]).or_else(|| interface["ipAddresses"].as_array().into_iter().flatten().find_map(text))
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 fn version(object: &DynamicObject) -> Option<u64> {

@@ -12,9 +12,12 @@ use shepherd_ports::providers::ProviderError;
 use crate::discovery;
 use crate::errors::{MAX_TEXT, is_absent, lacks, provider_error};
 use crate::machines;
+pub(crate) use crate::plain::text;
 
 /// Objects per page of a list.
 const PAGE_SIZE: u32 = 500;
+/// Most pages of a list that is kept in memory as a whole: nodes, storage classes, snapshots of a namespace.
+const MOST_PAGES: u32 = 40;
 
 /// A kind of a group that a cluster need not serve.
 pub(crate) struct OptionalKind {
@@ -113,18 +116,27 @@ pub(crate) async fn find(api: &Api<DynamicObject>, name: &str) -> Result<Option<
     }
 }
 
-/// All objects, by name.
-pub(crate) async fn all(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, ProviderError> {
+/// All objects, in the cluster's order.
+///
+/// # Errors
+/// Schema when the list does not end.
+pub(crate) async fn pages(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, ProviderError> {
     let mut objects = Vec::new();
     let mut params = ListParams::default().limit(PAGE_SIZE);
-    loop {
+    for _ in 0..MOST_PAGES {
         let page = api.list(&params).await.map_err(|error| provider_error(&error))?;
         objects.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
-            None => break,
+            None => return Ok(objects),
         }
     }
+    Err(ProviderError::Schema("a list does not end".to_owned()))
+}
+
+/// All objects, by name.
+pub(crate) async fn all(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, ProviderError> {
+    let mut objects = pages(api).await?;
     objects.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     Ok(objects)
 }
@@ -148,11 +160,6 @@ pub(crate) async fn delete(api: &Api<DynamicObject>, name: &str, uid: Option<&st
 /// The event that made an object, from its annotation.
 pub(crate) fn event_of(object: &DynamicObject) -> Option<String> {
     object.metadata.annotations.as_ref()?.get(labels::EVENT).cloned()
-}
-
-/// A text that is there and says something.
-pub(crate) fn text(value: &Value) -> Option<String> {
-    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// What a condition with this value says, redacted; `None` unless there is one. KubeVirt puts its words into either

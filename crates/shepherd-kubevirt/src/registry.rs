@@ -47,6 +47,10 @@ pub(crate) struct Registry {
     slots: Mutex<HashMap<ClusterId, Arc<Slot>>>,
 }
 
+/// Looks at one cluster at a time: the loop's, and those of people who want to know. A look that waits for another one
+/// would spend its budget in the queue and call a slow cluster unreachable.
+const HEALTH_CALLS: usize = 8;
+
 /// One cluster.
 struct Slot {
     cluster: ClusterId,
@@ -197,7 +201,7 @@ impl Slot {
         Self {
             cluster,
             permits: Permits::new(limits.concurrency),
-            health: Permits::new(1),
+            health: Permits::new(HEALTH_CALLS),
             pace: Pace::new(limits.requests_per_second, limits.burst),
             breaker: Mutex::new(Breaker::new(limits.breaker_failures, limits.breaker_open)),
             known: tokio::sync::Mutex::default(),

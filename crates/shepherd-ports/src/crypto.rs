@@ -69,6 +69,8 @@ pub trait KeyStore: Send + Sync {
     fn active_id(&self) -> String;
     /// Makes a data key and seals it under the installation's own one. It is not used before it is installed.
     fn generate(&self) -> Result<StoredKey, CipherError>;
+    /// Whether the installation's own key, as this process has it, opens this stored key.
+    fn opens(&self, stored: &StoredKey) -> bool;
     /// Holds these keys and no others, the installation's own one apart. What is held already is not opened again.
     ///
     /// # Errors

@@ -36,6 +36,9 @@ pub struct SealedValue {
 pub trait EncryptionKeyRepository: Send {
     /// Notes the installation's own key as the one that seals, unless there is one that does.
     async fn note_root(&mut self, key_id: &str, at: DateTime<Utc>) -> Result<(), RepositoryError>;
+    /// Waits for its turn to change keys, which lasts until the end of the transaction, and answers every key in its
+    /// stored form as of then.
+    async fn take_turn(&mut self) -> Result<Vec<StoredKey>, RepositoryError>;
     /// Retires the active key and makes this one active. `Err` with the id of a retired key that still seals values:
     /// the rotation before is under way, and nothing changes.
     async fn rotate(&mut self, key: &StoredKey, at: DateTime<Utc>) -> Result<Result<(), String>, RepositoryError>;

@@ -68,8 +68,10 @@ pub enum ProviderError {
 /// Whether an apply is for real.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyMode {
-    /// Store it.
+    /// Store it; whatever others have set of it is overruled.
     Persist,
+    /// Store what is not there yet: a Conflict when somebody else has made it meanwhile.
+    Create,
     /// Validate it on the server and store nothing.
     DryRun,
 }
@@ -107,6 +109,8 @@ pub enum VmWatchEvent {
         namespace: String,
         /// Object uid.
         uid: String,
+        /// Whether its deletion had begun. Otherwise it may only have lost the platform's label.
+        deleting: bool,
     },
 }
 
@@ -322,6 +326,9 @@ pub trait CloneProvider: Send + Sync {
     /// A clone; `None` when it does not exist.
     async fn get_clone(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<Option<Clone>, ProviderError>;
     /// The clones of a namespace, of one source when it is named, by name.
+    /// Deletes a clone; the machine it has made stays. Absence is success.
+    async fn delete_clone(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
+    /// Clones in a namespace, by name.
     async fn list_clones(
         &self,
         cluster: ClusterId,

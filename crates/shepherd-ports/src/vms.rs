@@ -101,8 +101,11 @@ pub struct NewRevision {
 /// What was seen of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sighting {
-    /// It is there, like this.
+    /// It is there, like this, at its resource version.
     Present(Box<ObservedVm>),
+    /// A full list shows it like this. That counts whatever was observed before: a cluster that was restored from a
+    /// backup begins again at older versions.
+    Listed(Box<ObservedVm>),
     /// It is gone.
     Gone {
         /// Kubernetes namespace.
@@ -118,7 +121,7 @@ impl Sighting {
     /// The uid of the object.
     pub fn uid(&self) -> &str {
         match self {
-            Self::Present(vm) => &vm.uid,
+            Self::Present(vm) | Self::Listed(vm) => &vm.uid,
             Self::Gone { uid, .. } => uid,
         }
     }

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sea_orm::QueryResult;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::crypto::{Sealed, SealedPlace, StoredKey};
 use shepherd_ports::encryption_keys::{
@@ -74,6 +75,20 @@ macro_rules! uses {
 /// Rotations happen one after another: ASCII "shepkeys".
 const ROTATION: i64 = 0x7368_6570_6b65_7973;
 
+/// By column, so that no copy is left in a JSON document.
+const STORED: &str = "SELECT key_id, state = 'active', sealed_material FROM encryption_keys ORDER BY key_id";
+
+fn stored(found: &[QueryResult]) -> Result<Vec<StoredKey>, RepositoryError> {
+    let read = |row: &QueryResult| -> Result<StoredKey, sea_orm::DbErr> {
+        Ok(StoredKey {
+            key_id: row.try_get_by_index(0)?,
+            active: row.try_get_by_index(1)?,
+            material: row.try_get_by_index(2)?,
+        })
+    };
+    found.iter().map(|row| read(row).map_err(store_error)).collect()
+}
+
 impl PgStore {
     /// Ids of the keys that sealed existing values.
     pub(crate) async fn used_key_ids(&self) -> Result<Vec<String>, RepositoryError> {
@@ -89,6 +104,11 @@ impl EncryptionKeyRepository for PgUnitOfWork {
                    SELECT $1, 'external', $2 WHERE NOT EXISTS (SELECT FROM encryption_keys WHERE state = 'active') \
                    ON CONFLICT DO NOTHING";
         execute(&self.tx, sql, values![key_id, at]).await.map(drop)
+    }
+
+    async fn take_turn(&mut self) -> Result<Vec<StoredKey>, RepositoryError> {
+        execute(&self.tx, "SELECT pg_advisory_xact_lock($1)", values![ROTATION]).await?;
+        stored(&rows(&self.tx, STORED, values![]).await?)
     }
 
     async fn rotate(&mut self, key: &StoredKey, at: DateTime<Utc>) -> Result<Result<(), String>, RepositoryError> {
@@ -159,20 +179,7 @@ impl EncryptionKeyQueries for PgStore {
     }
 
     async fn stored_keys(&self) -> Result<Vec<StoredKey>, RepositoryError> {
-        // By column, so that no copy is left in a JSON document.
-        let sql = "SELECT key_id, state = 'active', sealed_material FROM encryption_keys ORDER BY key_id";
-        let found = rows(&self.db, sql, values![]).await?;
-        found
-            .iter()
-            .map(|row| {
-                Ok(StoredKey {
-                    key_id: row.try_get_by_index(0)?,
-                    active: row.try_get_by_index(1)?,
-                    material: row.try_get_by_index(2)?,
-                })
-            })
-            .collect::<Result<_, sea_orm::DbErr>>()
-            .map_err(store_error)
+        stored(&rows(&self.db, STORED, values![]).await?)
     }
 
     async fn sealed_by_others(

@@ -91,14 +91,19 @@ const KEEP_ORPHANS: &str = "INSERT INTO reconciler_findings (id, run_id, kind, c
      WHERE NOT EXISTS (SELECT FROM vms v WHERE v.cluster_id = $2 AND v.namespace = o.namespace AND v.name = o.name) \
      ON CONFLICT (run_id, kind, cluster_id, namespace, name) DO NOTHING";
 
+// Rows are taken in the order of their ids, as projection takes them, so that neither waits for the other.
 const MARK: &str = concat!(
-    "UPDATE vms v SET reconcile_mark = 'GHOST', marked_at = $3 \
-     WHERE v.cluster_id = $1 AND v.id = ANY($2) AND v.reconcile_mark IS NULL AND ",
-    examined!()
+    "WITH taken AS ( \
+         SELECT v.id FROM vms v WHERE v.cluster_id = $1 AND v.id = ANY($2) AND v.reconcile_mark IS NULL AND ",
+    examined!(),
+    " ORDER BY v.id FOR NO KEY UPDATE OF v \
+     ) UPDATE vms v SET reconcile_mark = 'GHOST', marked_at = $3 FROM taken WHERE v.id = taken.id"
 );
 
-const CLEAR_MARKS: &str = "UPDATE vms v SET reconcile_mark = NULL, marked_at = NULL \
-     WHERE v.cluster_id = $1 AND v.reconcile_mark IS NOT NULL AND NOT v.id = ANY($2)";
+const CLEAR_MARKS: &str = "WITH taken AS ( \
+         SELECT v.id FROM vms v WHERE v.cluster_id = $1 AND v.reconcile_mark IS NOT NULL AND NOT v.id = ANY($2) \
+         ORDER BY v.id FOR NO KEY UPDATE OF v \
+     ) UPDATE vms v SET reconcile_mark = NULL, marked_at = NULL FROM taken WHERE v.id = taken.id";
 
 const COUNT: &str = "UPDATE reconciler_runs SET examined = examined + $2, ghosts = ghosts + $3, \
          orphans = orphans + $4, \

@@ -176,7 +176,10 @@ impl Stack {
                 .env("METRICS_PORT", metrics_port.to_string())
                 // The simulated clusters listen on this machine, which is no place for a cluster otherwise.
                 .env("SECURITY_OUTBOUND_ALLOWLIST", "127.0.0.1/32")
-                .env("K8S_HEALTH_INTERVAL", "5s");
+                .env("K8S_HEALTH_INTERVAL", "5s")
+                .env("FEATURES_SNAPSHOTS", "true")
+                .env("FEATURES_CLONES", "true")
+                .env("FEATURES_MIGRATIONS", "true");
         })?;
         let url = format!("http://127.0.0.1:{port}");
         let api = Api::new(&url)?;

@@ -1,25 +1,27 @@
 //! Request bodies are validated against the very document that is served.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jsonschema::Validator;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shepherd_domain::problem::{FieldCode, FieldError, Problem};
 
-/// One validator per schema of the document.
+/// Where the document keeps its schemas.
+const SCHEMAS: &str = "#/components/schemas/";
+
+/// One validator per schema that a request body is described by.
 pub(super) struct Validators(HashMap<String, Validator>);
 
 impl Validators {
     pub(super) fn of(document: &Value) -> anyhow::Result<Self> {
-        let components = document.get("components").cloned().unwrap_or_default();
-        let names = components
-            .get("schemas")
-            .and_then(Value::as_object)
-            .map(|schemas| schemas.keys().cloned().collect::<Vec<_>>());
+        let empty = Map::new();
+        let schemas = document.pointer("/components/schemas").and_then(Value::as_object);
+        let schemas = schemas.unwrap_or(&empty);
         let mut validators = HashMap::new();
-        for name in names.unwrap_or_default() {
-            let schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": components});
+        for name in bodies(document) {
+            let schema =
+                json!({"$ref": format!("{SCHEMAS}{name}"), "components": {"schemas": reachable(schemas, &name)}});
             let validator = jsonschema::draft202012::options()
                 .should_validate_formats(true)
                 .build(&schema)?;
@@ -57,6 +59,52 @@ impl Validators {
         } else {
             Err(Problem::invalid(fields))
         }
+    }
+}
+
+/// The names of the schemas of all request bodies.
+fn bodies(document: &Value) -> BTreeSet<String> {
+    let paths = document.get("paths").and_then(Value::as_object);
+    let operations = paths
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, path)| path.as_object())
+        .flatten();
+    let contents = operations.filter_map(|(_, operation)| operation.pointer("/requestBody/content")?.as_object());
+    let mut names = BTreeSet::new();
+    for (_, media) in contents.flatten() {
+        references(media, &mut names);
+    }
+    names
+}
+
+/// A schema and whatever it refers to. Each validator keeps a copy of what it was made of, so none is given more.
+fn reachable<'a>(schemas: &'a Map<String, Value>, name: &str) -> BTreeMap<&'a str, &'a Value> {
+    let mut found = BTreeMap::new();
+    let mut wanted = BTreeSet::from([name.to_owned()]);
+    while let Some(next) = wanted.pop_first() {
+        if let Some((name, schema)) = schemas.get_key_value(&next)
+            && found.insert(name.as_str(), schema).is_none()
+        {
+            references(schema, &mut wanted);
+        }
+    }
+    found
+}
+
+/// Adds the names of the schemas that a value refers to.
+fn references(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            let name = map
+                .get("$ref")
+                .and_then(Value::as_str)
+                .and_then(|to| to.strip_prefix(SCHEMAS));
+            names.extend(name.map(str::to_owned));
+            map.values().for_each(|inner| references(inner, names));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| references(inner, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

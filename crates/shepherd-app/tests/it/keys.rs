@@ -106,6 +106,9 @@ async fn the_installation_gets_another_key(world: &World, admins: &[Caller], clu
     );
     for admin in admins {
         cluster_answers(admin, cluster).await;
+        // With the old key of the installation it could only seal what nobody could open after a restart.
+        let stale = admin.post("/admin/encryption-keys/rotate", &Value::Null).await;
+        stale.refused(409, "KEY_ROTATION_RUNNING");
     }
     let (succeeded, said) = world.home.run(&["keys", "rotate"], &[]).await;
     assert!(!succeeded && said.contains("start with ENCRYPTION_KEY"), "{said}");

@@ -131,7 +131,9 @@ async fn orphans_say_why(world: &World) {
     put(world, "dev-shop-nothing-01", labels("nothing", "01"));
     put(world, "dev-shop-web-1001", labels("web", "1001"));
     put(world, "dev-shop-web-42", labels("web", "42"));
-    put(world, "dev-bare", json!({}));
+    // Kubernetes looks at no annotation, and PostgreSQL keeps no NUL.
+    let hostile = json!({"annotations": {format!("{PREFIX}/vm-id"): "a\u{0}b", format!("{PREFIX}/event-id"): "\u{0}"}});
+    put(world, "dev-bare", hostile);
     put(world, "dev-foreign", json!({"labels": {"app": "shop"}}));
     let found = of_test(world, "dry-run").await;
     let orphans = found["orphans"].as_array().cloned().unwrap_or_default();

@@ -50,6 +50,7 @@ async fn rows_follow_a_cluster_that_is_never_well() {
     nothing_new_writes_nothing(&world).await;
     an_expired_version_is_rebuilt(&world).await;
     a_disabled_cluster_is_left_alone(&world).await;
+    a_machine_without_its_label_is_not_missing(&world).await;
 
     let seed = 20_261_121;
     let events = Chaos::new(seed).disturb(&[&world.test], TROUBLE).await;
@@ -87,6 +88,23 @@ async fn a_disabled_cluster_is_left_alone(world: &World) {
     enable(world, true).await;
     state_becomes(world, "LIVE").await;
     follows(world, PATIENCE).await;
+}
+
+async fn a_machine_without_its_label_is_not_missing(world: &World) {
+    label(world, 3, "somebody-else");
+    // The watch tells what happens to another machine after what happened to this one.
+    say(world, 4, "Stopped");
+    follows(world, PATIENCE).await;
+    label(world, 3, "kubevirt-shepherd");
+    follows(world, PATIENCE).await;
+}
+
+fn label(world: &World, machine: u32, manager: &str) {
+    let cluster = world.test.cluster();
+    let found = cluster.get("VirtualMachine", "dev", &name(machine));
+    let mut object = found.expect("a machine");
+    object["metadata"]["labels"]["kubevirt-shepherd.io/managed-by"] = json!(manager);
+    assert!(cluster.put("VirtualMachine", object));
 }
 
 async fn enable(world: &World, enabled: bool) {

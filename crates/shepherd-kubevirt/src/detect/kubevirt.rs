@@ -10,6 +10,7 @@ use shepherd_ports::providers::ProviderError;
 
 use super::{items, list};
 use crate::machines::kind;
+use crate::plain::plain;
 
 /// The phase of a KubeVirt that works.
 const DEPLOYED: &str = "Deployed";
@@ -79,7 +80,7 @@ fn describe(found: &[DynamicObject]) -> KubeVirt {
     let status = &kubevirt.data["status"];
     let version = status["observedKubeVirtVersion"]
         .as_str()
-        .map(|version| version.trim_start_matches('v').to_owned())
+        .map(|version| plain(version.trim_start_matches('v')))
         .filter(|version| !version.is_empty());
     let configuration = &kubevirt.data["spec"]["configuration"];
     KubeVirt {
@@ -105,7 +106,7 @@ fn reason(phase: &str) -> Option<String> {
     match phase {
         DEPLOYED => None,
         "" => Some("KUBEVIRT_UNKNOWN".to_owned()),
-        phase => Some(format!("KUBEVIRT_{}", phase.to_ascii_uppercase())),
+        phase => Some(format!("KUBEVIRT_{}", plain(phase).to_ascii_uppercase())),
     }
 }
 
@@ -116,7 +117,7 @@ fn features(gates: &Value, version: Option<&str>) -> Vec<String> {
         .iter()
         .filter(|(since, _)| running.is_some_and(|running| running >= *since))
         .flat_map(|(_, names)| names.iter().copied());
-    let all: BTreeSet<String> = gates.chain(general).map(str::to_owned).collect();
+    let all: BTreeSet<String> = gates.chain(general).map(plain).collect();
     all.into_iter().collect()
 }
 
@@ -131,7 +132,7 @@ fn permitted_devices(permitted: &Value) -> BTreeSet<String> {
         .iter()
         .flat_map(|list| items(&permitted[*list]))
         .filter_map(|device| device["resourceName"].as_str())
-        .map(str::to_owned)
+        .map(plain)
         .collect()
 }
 

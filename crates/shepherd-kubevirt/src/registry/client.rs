@@ -105,6 +105,8 @@ where
             {
                 pace.pause(wait);
             }
+            // What a refusal says is read as a whole, whatever was asked for.
+            let watches = watches && response.status().is_success();
             Ok(response.map(|body| Bounded::new(body, watches)))
         })
     }

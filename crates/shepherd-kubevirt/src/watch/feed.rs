@@ -37,6 +37,10 @@ const WATCH_SECONDS: u32 = 100;
 const SILENCE_LIMIT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
 /// A watch that ends sooner by itself was not worth opening; without a pause it would be opened without end.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
+/// Watches in a row without a word after which everything is listed anew: a connection may open, and never deliver.
+const FRUITLESS_WATCHES: u32 = 3;
+/// Most pages of a list; a server that always has another one never ends.
+const MOST_PAGES: u32 = 400;
 /// The longest pause a server can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -78,6 +82,10 @@ pub(super) struct Feed<V> {
     backoff: Backoff,
     pause: Option<Duration>,
     interrupted: bool,
+    // Watches in a row that said nothing.
+    fruitless: u32,
+    // Pages of the list that is under way.
+    pages: u32,
     step: Step<V>,
 }
 
@@ -206,6 +214,8 @@ impl<V: View> Feed<V> {
             backoff: Backoff::default(),
             pause: None,
             interrupted: false,
+            fruitless: 0,
+            pages: 0,
             step: Step::Begin,
         }
     }
@@ -228,6 +238,7 @@ impl<V: View> Feed<V> {
         }
         match std::mem::replace(&mut self.step, Step::Begin) {
             Step::Begin => {
+                (self.pages, self.fruitless) = (0, 0);
                 self.step = Step::Page { token: None };
                 Some(Report::Begins)
             }
@@ -257,6 +268,11 @@ impl<V: View> Feed<V> {
             return self.readable(seen).map(Report::InList);
         }
         if let Some(token) = metadata.continue_.filter(|token| !token.is_empty()) {
+            self.pages = self.pages.saturating_add(1);
+            if self.pages >= MOST_PAGES {
+                let error = ProviderError::Schema("a list does not end".to_owned());
+                return Some(self.failed(error, Step::Begin));
+            }
             self.step = Step::Page { token: Some(token) };
             return None;
         }
@@ -299,7 +315,7 @@ impl<V: View> Feed<V> {
             Ok(Some(Ok(event))) => Ok(event),
             Ok(Some(Err(error))) => Err(Trouble::from(error)),
             Ok(None) if since.elapsed() >= SHORTEST_WATCH => {
-                self.step = Step::Open { version };
+                self.step = self.again(version);
                 return None;
             }
             Ok(None) => Err(Trouble::Failed(ProviderError::Unreachable(
@@ -312,7 +328,10 @@ impl<V: View> Feed<V> {
         match event {
             Ok(event) => self.happened(event, version, events, since),
             Err(Trouble::Expired) => Some(self.expired()),
-            Err(Trouble::Failed(error)) => Some(self.failed(error, Step::Open { version })),
+            Err(Trouble::Failed(error)) => {
+                let next = self.again(version);
+                Some(self.failed(error, next))
+            }
         }
     }
 
@@ -324,6 +343,7 @@ impl<V: View> Feed<V> {
         since: Instant,
     ) -> Option<Report<V>> {
         self.backoff.reset();
+        self.fruitless = 0;
         let (newer, report) = match event {
             WatchEvent::Added(seen) | WatchEvent::Modified(seen) => {
                 (seen.version.clone(), self.readable(seen).map(Report::Changed))
@@ -339,6 +359,16 @@ impl<V: View> Feed<V> {
             since,
         };
         report
+    }
+
+    /// Watches from there on, unless watching has led to nothing for too long.
+    fn again(&mut self, version: String) -> Step<V> {
+        self.fruitless = self.fruitless.saturating_add(1);
+        if self.fruitless >= FRUITLESS_WATCHES {
+            Step::Begin
+        } else {
+            Step::Open { version }
+        }
     }
 
     /// An object that cannot be read is left out with a warning.

@@ -152,9 +152,18 @@ impl Merger {
             }
         }
         let MachineView {
-            name, namespace, uid, ..
+            name,
+            namespace,
+            uid,
+            deleting,
+            ..
         } = view;
-        VmWatchEvent::Deleted { name, namespace, uid }
+        VmWatchEvent::Deleted {
+            name,
+            namespace,
+            uid,
+            deleting,
+        }
     }
 
     fn without_instance(&mut self, key: &Key, version: u64) -> Option<VmWatchEvent> {

@@ -1,6 +1,7 @@
 //! What clusters report becomes the state of rows, any number of machines by the same three statements.
 //!
-//! The order of observations is the order of their resource versions. A row that would not change is neither locked
+//! The order of observations is the order of their resource versions, except that a full list counts whatever its
+//! versions are: it was read under the lease, and a restored cluster counts anew. A row that would not change is neither locked
 //! nor written, so the resource version of the row may be older than the newest one seen; the watch delivers in order
 //! within itself, a full list begins anew, and whoever lost the lease writes nothing, so that nothing old comes
 //! afterwards. An observation with the very version of the row is not older: it lets a row that the platform itself
@@ -69,19 +70,21 @@ macro_rules! changed_rows {
         concat!(
             "FROM jsonb_to_recordset($5) AS o (namespace text, name text, uid text, gone boolean, vm_id uuid, \
                  version numeric, waiting text, ran text, reason text, message text, node text, ip text, \
-                 restart_required boolean) \
+                 restart_required boolean, listed boolean) \
              JOIN vms v ON v.namespace = o.namespace AND v.name = o.name \
              WHERE v.cluster_id = $4 AND CASE WHEN o.gone THEN \
                  v.k8s_uid = o.uid AND (v.status, v.status_reason) IS DISTINCT FROM (o.ran, o.reason) AND NOT ",
             delete_open!(),
             " ELSE (v.id = o.vm_id OR (o.vm_id IS NULL AND v.k8s_uid = o.uid)) \
                  AND (v.k8s_uid IS NULL OR v.k8s_uid = o.uid) \
-                 AND (v.observed_resource_version IS NULL OR v.observed_resource_version::numeric <= o.version) \
+                 AND (o.listed OR v.observed_resource_version IS NULL \
+                     OR v.observed_resource_version::numeric <= o.version) \
                  AND ((v.status, v.status_reason, v.status_message, v.node_name, v.ip_address, v.restart_required, \
                        v.k8s_uid) \
                      IS DISTINCT FROM (CASE WHEN v.first_running_at IS NULL THEN o.waiting ELSE o.ran END, \
                        o.reason, o.message, o.node, o.ip, o.restart_required, o.uid) \
-                     OR (v.first_running_at IS NULL AND o.waiting = 'RUNNING')) \
+                     OR (v.first_running_at IS NULL AND o.waiting = 'RUNNING') \
+                     OR (o.listed AND v.observed_resource_version::numeric > o.version)) \
                  AND NOT (v.status = 'FAILED' AND v.status_reason = 'CREATION_TIMEOUT' \
                      AND v.first_running_at IS NULL AND o.waiting = 'CREATING') \
                  AND NOT (v.status = 'DELETING' AND ",
@@ -196,7 +199,8 @@ pub(super) async fn project(
 /// A sighting as the statements read it; `None` when it cannot be about any row.
 fn document(sighting: &Sighting) -> Option<Value> {
     match sighting {
-        Sighting::Present(vm) => present(vm),
+        Sighting::Present(vm) => present(vm, false),
+        Sighting::Listed(vm) => present(vm, true),
         Sighting::Gone { namespace, name, uid } => [namespace, name, uid]
             .into_iter()
             .all(|text| is_storable(text))
@@ -209,7 +213,7 @@ fn document(sighting: &Sighting) -> Option<Value> {
     }
 }
 
-fn present(vm: &ObservedVm) -> Option<Value> {
+fn present(vm: &ObservedVm, listed: bool) -> Option<Value> {
     let row = match vm.vm_id.as_deref().map(str::parse::<VmId>) {
         None => None,
         Some(Ok(id)) => Some(id),
@@ -225,6 +229,7 @@ fn present(vm: &ObservedVm) -> Option<Value> {
         "name": vm.name,
         "uid": vm.uid,
         "gone": false,
+        "listed": listed,
         "vm_id": row,
         "version": vm.resource_version,
         "waiting": vm.condition.status(false),

@@ -123,6 +123,32 @@ const RUNNING: ObservedCondition = ObservedCondition::Is(VmStatus::Running);
 const STOPPED: ObservedCondition = ObservedCondition::Is(VmStatus::Stopped);
 
 #[tokio::test]
+async fn a_list_counts_although_its_versions_are_older() -> TestResult {
+    let watch = Watch::begin().await?;
+    watch.see(&watch.observed(5_000, RUNNING)).await?;
+    assert_eq!(watch.see(&watch.observed(40, STOPPED)).await?, None, "an old event");
+    let restored = [Sighting::Listed(Box::new(watch.observed(40, RUNNING)))];
+    assert!(
+        watch.project(&watch.lease, &restored).await?.len() <= 1 && watch.status().await? == VmStatus::Running,
+        "nothing but the version is new"
+    );
+    let place = watch.place().await?;
+    watch.project(&watch.lease, &restored).await?;
+    assert_eq!(
+        watch.place().await?,
+        place,
+        "a list that says nothing new writes nothing"
+    );
+    watch.see(&watch.observed(41, STOPPED)).await?;
+    assert_eq!(
+        watch.status().await?,
+        VmStatus::Stopped,
+        "versions count anew from there"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_first_running_is_told_once_and_makes_waiting_mean_pending() -> TestResult {
     let watch = Watch::begin().await?;
     assert!(

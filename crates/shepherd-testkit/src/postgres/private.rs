@@ -36,11 +36,13 @@ const SETTINGS: [&str; 6] = [
 ];
 
 /// Settings of a server whose data nobody will miss: it does not wait for the disk, and many tests share it.
-const THROWAWAY_SETTINGS: [&str; 5] = [
+const THROWAWAY_SETTINGS: [&str; 6] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
     "max_connections=300",
+    // Measurements ask when a row was committed.
+    "track_commit_timestamp=on",
     "shared_buffers=256MB",
 ];
 

@@ -16,6 +16,8 @@ use crate::Platform;
 const PAGE: u32 = 500;
 /// How often a list is started over whose pages have become too old.
 const MOST_RESTARTS: u32 = 3;
+/// Most pages of a list; a server that always has another one never ends.
+const MOST_PAGES: u32 = 400;
 
 /// A step of a list.
 pub(crate) enum Step {
@@ -31,6 +33,7 @@ pub(crate) struct Pages<'a> {
     cluster: ClusterId,
     options: ListOptions,
     restarts: u32,
+    pages: u32,
     ended: bool,
 }
 
@@ -46,6 +49,7 @@ impl<'a> Pages<'a> {
             cluster,
             options,
             restarts: 0,
+            pages: 0,
             ended: false,
         }
     }
@@ -59,7 +63,9 @@ impl<'a> Pages<'a> {
             return Ok(None);
         }
         match self.platform.provider.list_vms(self.cluster, &self.options).await {
+            Ok(_) if self.pages >= MOST_PAGES => Err(ProviderError::Schema("a list does not end".to_owned())),
             Ok(page) => {
+                self.pages += 1;
                 self.ended = page.continue_token.is_none();
                 self.options.continue_token = page.continue_token;
                 Ok(Some(Step::Page(page.items)))
@@ -68,6 +74,7 @@ impl<'a> Pages<'a> {
                 if self.options.continue_token.is_some() && self.restarts < MOST_RESTARTS =>
             {
                 self.restarts += 1;
+                self.pages = 0;
                 self.options.continue_token = None;
                 Ok(Some(Step::StartsOver))
             }

@@ -15,6 +15,10 @@ pub fn open(cluster: &ClusterRecord) -> Result<(), Problem> {
             .with("cluster", cluster.name.as_str())
             .with("status", cluster.status.as_str()));
     }
+    if !cluster.enabled {
+        // Nobody watches it, so its watch says nothing.
+        return Ok(());
+    }
     let code = match cluster.watch_state {
         WatchState::Rebuilding => ErrorCode::ClusterRebuilding,
         WatchState::Degraded => ErrorCode::ClusterDegraded,

@@ -35,7 +35,10 @@ pub async fn run(platform: &Platform) {
                 }
                 tracing::warn!("no more changes are announced; listening again");
             }
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "changes cannot be heard"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "changes cannot be heard");
+                hold_keys(platform).await;
+            }
         }
         tokio::time::sleep(RETRY).await;
     }

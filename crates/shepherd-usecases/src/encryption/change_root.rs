@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use shepherd_domain::audit::{AuditAction, AuditEntry};
+use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::RequestContext;
 use shepherd_ports::crypto::{CipherError, StoredKey};
 
@@ -35,14 +36,24 @@ pub async fn execute(platform: &Platform, new: &dyn Rewrap) -> Result<(), UseCas
     let active = platform.keys.active_id();
     let now = platform.now();
     let mut uow = platform.begin().await?;
-    // The foreign keys of sealed columns refuse what somebody has sealed with an old key since.
+    // Nobody rotates from here on; a key that is dropped can seal nothing any more, by the foreign keys.
+    uow.encryption_keys().take_turn().await?;
     uow.encryption_keys()
         .drop_unused(now + chrono::TimeDelta::days(1))
         .await?;
-    let stored = platform.read.stored_keys().await?;
-    let Some(key) = stored.iter().find(|key| key.key_id == active) else {
-        return Err(UseCaseError::Broken("the active key is not stored"));
+    let stored = uow.encryption_keys().take_turn().await?;
+    let [key] = &stored[..] else {
+        // Somebody sealed with an old key, or rotated, since the values were sealed anew.
+        let other = stored.iter().find(|key| key.key_id != active);
+        return Err(Problem::new(ErrorCode::KeyRotationRunning)
+            .with("key_id", other.map_or(active.as_str(), |key| key.key_id.as_str()))
+            .into());
     };
+    if key.key_id != active {
+        return Err(Problem::new(ErrorCode::KeyRotationRunning)
+            .with("key_id", key.key_id.as_str())
+            .into());
+    }
     uow.encryption_keys().rewrap(&key.key_id, &new.rewrap(key)?).await?;
     uow.encryption_keys().forget_stored_root().await?;
     let entry = AuditEntry::new(AuditAction::EncryptionKeyRotate, "encryption_key", new.root_id())

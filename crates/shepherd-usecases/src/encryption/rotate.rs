@@ -48,6 +48,16 @@ async fn record(
     if let Some(answer) = idempotency::claim(platform, &mut *uow, request).await? {
         return Ok(answer);
     }
+    let stored = uow.encryption_keys().take_turn().await?;
+    if let Some(foreign) = stored.iter().find(|key| key.active && !platform.keys.opens(key)) {
+        // The installation has another key by now: what this process sealed, nobody could open after the next start.
+        tracing::error!(
+            "the key of the installation was changed; this process has the old one and must be started again"
+        );
+        return Err(Problem::new(ErrorCode::KeyRotationRunning)
+            .with("key_id", foreign.key_id.as_str())
+            .into());
+    }
     if let Err(running) = uow.encryption_keys().rotate(&key, now).await? {
         return Err(Problem::new(ErrorCode::KeyRotationRunning)
             .with("key_id", running)

@@ -233,14 +233,17 @@ impl Operation for CreateVm {
                 "an object of this name exists and was not made by this request".to_owned(),
             ));
         }
-        if found.is_none() {
+        let mode = if found.is_none() {
             ensure_namespace(platform, work, &cluster).await?;
             steps::reach(platform, Step::NamespaceEnsured).await;
-        }
+            ApplyMode::Create
+        } else {
+            ApplyMode::Persist
+        };
         // Also when the object is there: applying the same document changes nothing on it and completes its Secret.
         let applied = platform
             .provider
-            .apply_vm(cluster.id, &document, ApplyMode::Persist)
+            .apply_vm(cluster.id, &document, mode)
             .await
             .map_err(|error| Failure::of_provider(code, &cluster.name, &error))?;
         steps::reach(platform, Step::Applied).await;

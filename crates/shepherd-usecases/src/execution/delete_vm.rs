@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use shepherd_domain::audit::AuditAction;
 use shepherd_domain::event::EventType;
-use shepherd_domain::infrastructure::ClonePhase;
+use shepherd_domain::infrastructure::{ClonePhase, Marks};
 use shepherd_domain::problem::{ErrorCode, FieldCode, Problem};
 use shepherd_domain::ticket::RequestType;
 use shepherd_domain::vm::{DELETE_FAILED, ObservedCondition, ObservedVm, VmStatus};
@@ -122,6 +122,7 @@ impl Operation for DeleteVm {
     async fn execute(&self, platform: &Platform, work: &Work) -> Result<Done, Failure> {
         let cluster = revalidate::cluster(platform, work.vm.cluster_id, work.ticket.environment).await?;
         delete_snapshots(platform, work, &cluster).await?;
+        end_clone(platform, work, &cluster).await?;
         let Some(found) = look(platform, work, &cluster).await? else {
             return Ok(Done::default());
         };
@@ -179,6 +180,56 @@ async fn delete_snapshots(platform: &Platform, work: &Work, cluster: &ClusterRec
         }
     }
     Ok(())
+}
+
+/// A clone that nobody waits for any more would still make the machine, and nobody would know it: it goes first. What
+/// it has made so far is marked before, because without the clone nothing would tell whose it is.
+async fn end_clone(platform: &Platform, work: &Work, cluster: &ClusterRecord) -> Result<(), Failure> {
+    let Some(clone) = platform.read.clone_making(work.vm.id).await? else {
+        return Ok(());
+    };
+    let namespace = &work.vm.namespace;
+    let refused = |error: &ProviderError| Failure::of_provider(CODE, &cluster.name, error);
+    let patience = Patience::new();
+    loop {
+        match platform.clones.get_clone(cluster.id, namespace, &clone.k8s_name).await {
+            Ok(Some(found)) if !is_over(found.phase) => {}
+            // A cluster that serves no clones any more has none.
+            Ok(_) | Err(ProviderError::Unsupported(_)) => return Ok(()),
+            Err(error) => return Err(refused(&error)),
+        }
+        let made = platform.provider.get_vm(cluster.id, namespace, &work.vm.name).await;
+        if let Some(made) = made.map_err(|error| refused(&error))?
+            && !made.managed
+            && made.vm_id.is_none()
+        {
+            let marks = Marks {
+                labels: target::machine_labels(&work.vm, None, work),
+                annotations: target::machine_annotations(&work.vm),
+            };
+            let marked = platform
+                .provider
+                .mark_vm(cluster.id, namespace, &work.vm.name, &made.uid, &marks)
+                .await;
+            marked.map_err(|error| refused(&error))?;
+        }
+        platform
+            .clones
+            .delete_clone(cluster.id, namespace, &clone.k8s_name)
+            .await
+            .map_err(|error| refused(&error))?;
+        patience
+            .pause(platform, target::failed(CODE, cluster, "StillCloning"))
+            .await?;
+    }
+}
+
+/// Whether the clone makes nothing any more.
+fn is_over(phase: ClonePhase) -> bool {
+    match phase {
+        ClonePhase::Pending | ClonePhase::InProgress => false,
+        ClonePhase::Succeeded | ClonePhase::Failed => true,
+    }
 }
 
 /// The object of the row. An object of the same name that belongs to nobody or to another row is not ours to delete,

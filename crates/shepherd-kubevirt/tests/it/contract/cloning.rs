@@ -76,6 +76,11 @@ pub async fn a_clone_is_made_once(subject: Subject) {
     assert!(repeated.iter().all(Result::is_ok), "{repeated:?}");
     let all = subject.provider.list_clones(CLUSTER, &subject.namespace, None).await;
     assert_eq!(all.map(|all| all.len()), Ok(1));
+    for time in ["deleted", "absent"] {
+        let deleted = subject.provider.delete_clone(CLUSTER, &subject.namespace, NAME).await;
+        assert_eq!(deleted, Ok(()), "{time}");
+    }
+    assert_eq!(get(&subject, NAME).await, None);
 }
 
 pub async fn a_clone_of_another_event_is_in_the_way(subject: Subject) {

@@ -23,7 +23,7 @@ impl Batch {
             .get(sighting.uid())
             .and_then(|place| self.sightings.get_mut(*place))
         {
-            Some(earlier) => *earlier = sighting,
+            Some(earlier) => *earlier = following(earlier, sighting),
             None => {
                 self.places.insert(sighting.uid().to_owned(), self.sightings.len());
                 self.sightings.push(sighting);
@@ -43,6 +43,14 @@ impl Batch {
     pub(super) fn take(&mut self) -> Vec<Sighting> {
         self.places.clear();
         std::mem::take(&mut self.sightings)
+    }
+}
+
+/// What takes the place of an earlier sighting: a list counts even if the machine has changed since.
+fn following(earlier: &Sighting, later: Sighting) -> Sighting {
+    match (earlier, later) {
+        (Sighting::Listed(_), Sighting::Present(vm)) => Sighting::Listed(vm),
+        (_, later) => later,
     }
 }
 

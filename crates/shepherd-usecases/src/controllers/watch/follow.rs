@@ -200,7 +200,7 @@ impl<'a> Follower<'a> {
             }
             VmWatchEvent::InList(vm) => {
                 self.listed.insert(vm.uid.clone());
-                self.add(Sighting::Present(Box::new(vm)));
+                self.add(Sighting::Listed(Box::new(vm)));
             }
             VmWatchEvent::Listed => {
                 self.flush().await?;
@@ -210,7 +210,24 @@ impl<'a> Follower<'a> {
             }
             VmWatchEvent::Changed(vm) => self.add(Sighting::Present(Box::new(vm))),
             VmWatchEvent::Resumed => {}
-            VmWatchEvent::Deleted { name, namespace, uid } => self.add(Sighting::Gone { namespace, name, uid }),
+            VmWatchEvent::Deleted {
+                name,
+                namespace,
+                uid,
+                deleting: true,
+            } => self.add(Sighting::Gone { namespace, name, uid }),
+            // A machine that loses the platform's label leaves the watch in the same way.
+            VmWatchEvent::Deleted {
+                name,
+                namespace,
+                uid,
+                deleting: false,
+            } => {
+                let left = ExpectedVm { name, namespace, uid };
+                if let Some(sighting) = look(self.platform, self.cluster.id, left).await {
+                    self.add(sighting);
+                }
+            }
         }
         Ok(())
     }
@@ -326,7 +343,7 @@ impl<'a> Follower<'a> {
             .collect();
         let (platform, cluster) = (self.platform, self.cluster.id);
         let mut looks = stream::iter(missing)
-            .map(|expected| gone(platform, cluster, expected))
+            .map(|expected| look(platform, cluster, expected))
             .buffer_unordered(LOOKS);
         while let Some(found) = looks.next().await {
             self.pulse.touch();
@@ -341,12 +358,12 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// The object of a row that a list did not show: it may have been made after the list began, so it is looked at
-/// directly before anything is said of it.
-async fn gone(platform: &Platform, cluster: ClusterId, expected: ExpectedVm) -> Option<Sighting> {
+/// An object that the platform's label does not find: it may have been made after the list began, or have lost the
+/// label, so it is looked at directly before anything is said of it.
+async fn look(platform: &Platform, cluster: ClusterId, expected: ExpectedVm) -> Option<Sighting> {
     let ExpectedVm { name, namespace, uid } = expected;
     match platform.provider.get_vm(cluster, &namespace, &name).await {
-        Ok(Some(found)) if found.uid == uid => None,
+        Ok(Some(found)) if found.uid == uid => Some(Sighting::Listed(Box::new(found))),
         Ok(_) => Some(Sighting::Gone { namespace, name, uid }),
         Err(error) => {
             tracing::info!(%cluster, vm = %name, %error, "a missing object could not be looked at");
