@@ -2,7 +2,7 @@
 //!
 //! [`submissions`] compares accepted requests with PostgreSQL alone, [`job_start`] times the queue, [`vm_list`] reads
 //! pages among many machines, [`audit`] reads and exports many audit rows, [`process`] looks at memory and start-up,
-//! [`projection`] watches many clusters.
+//! [`projection`] watches many clusters, [`render`] makes documents and validates sizes.
 //! [`bed`] is what they all lie on: a private PostgreSQL with ordinary durability and a release build of `shepherd`.
 //! The figures go to `target/bench.json`. A goal that is missed is reported; only a measurement that could not be made
 //! fails the command.
@@ -18,6 +18,7 @@ mod pgbench;
 mod process;
 mod projection;
 mod reconcile;
+mod render;
 pub(crate) mod soak;
 mod submissions;
 mod vm_list;
@@ -66,10 +67,13 @@ enum Subject {
     /// A run of the reconciler over 20,000 rows
     #[value(alias = "g")]
     Reconcile,
+    /// A document, and 1,000 sizes against a schema
+    #[value(alias = "h")]
+    Render,
 }
 
 /// Everything, in the order of the report.
-const SUBJECTS: [Subject; 7] = [
+const SUBJECTS: [Subject; 8] = [
     Subject::Submissions,
     Subject::JobStart,
     Subject::VmList,
@@ -77,6 +81,7 @@ const SUBJECTS: [Subject; 7] = [
     Subject::Audit,
     Subject::Projection,
     Subject::Reconcile,
+    Subject::Render,
 ];
 
 impl Subject {
@@ -89,6 +94,7 @@ impl Subject {
             Self::Audit => "the audit log",
             Self::Projection => "20,000 watched machines",
             Self::Reconcile => "20,000 reconciled rows",
+            Self::Render => "documents and sizes",
         }
     }
 
@@ -101,6 +107,7 @@ impl Subject {
             Self::Audit => audit::measure(bed, step).await,
             Self::Projection => projection::measure(bed, step).await,
             Self::Reconcile => reconcile::measure(bed, step).await,
+            Self::Render => render::measure(bed, step).await,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use shepherd_crypto::{KeyRing, MasterKey};
-use shepherd_identity::{Argon2Hasher, JwtIssuer};
+use shepherd_identity::{Argon2Hasher, JwtIssuer, Sha512CryptHasher};
 use shepherd_kubevirt::{CallLimits, Intake, KubeVirtProvider, KubeVirtRenderer};
 use shepherd_notify::{GuardedClient, InboxSender};
 use shepherd_ports::crypto::{Cipher, Digests, KeyStore};
@@ -14,7 +14,7 @@ use shepherd_ports::{Clock, IdSource, UnitOfWorkFactory};
 use shepherd_postgres::{ConnectOptions, PgStore};
 use shepherd_usecases::cluster::credentials::DatabaseCredentials;
 use shepherd_usecases::execution::{Operations, steps};
-use shepherd_usecases::{Platform, auth::SubjectCache};
+use shepherd_usecases::{Platform, auth::SubjectCache, schema::SchemaCache};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -87,6 +87,8 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         ..CallLimits::default()
     };
     let provider = Arc::new(KubeVirtProvider::new(credentials, Arc::clone(&clock), limits));
+    let mut settings = config.settings(instance_name(&*ids));
+    settings.mask = config.mask.load().map_err(anyhow::Error::msg)?;
     let platform = Platform {
         store: Arc::new(store.clone()),
         read: Arc::new(store.clone()),
@@ -95,6 +97,8 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         clones: provider.clone(),
         migrations: provider.clone(),
         instance_types: provider.clone(),
+        cluster_schemas: provider.clone(),
+        schemas: SchemaCache::default(),
         provider,
         changes: Arc::new(store.clone()),
         renderer: Arc::new(KubeVirtRenderer),
@@ -106,10 +110,11 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         keys,
         digests,
         passwords: Arc::new(Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY)?),
+        guest_passwords: Arc::new(Sha512CryptHasher::default()),
         tokens: Arc::new(tokens),
         notifications: Arc::new(InboxSender),
         outbound: Arc::new(GuardedClient::new(config.security.outbound_allowlist.clone())),
-        settings: config.settings(instance_name(&*ids)),
+        settings,
         clock,
         ids,
         subjects: SubjectCache::default(),

@@ -3,6 +3,7 @@
 //! The environment name of a key is the key in upper case with `.` as `_`; lists are separated by commas. Keys the
 //! file has and the product does not know stop the start.
 
+mod catalogue;
 mod fleet;
 mod sources;
 
@@ -13,7 +14,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use shepherd_domain::audit::RetentionDays;
-use shepherd_domain::audit_webhook::is_variable_name;
 use shepherd_domain::naming::NamingRules;
 use shepherd_domain::password::{MAX_LENGTH, MIN_LENGTH, PasswordMode, PasswordPolicy};
 use shepherd_domain::policy::SelfApproval;
@@ -23,6 +23,7 @@ use shepherd_usecases::settings::{
     SessionSettings, UpkeepSettings,
 };
 
+pub use catalogue::{MaskConfig, SchemaConfig};
 pub use fleet::{AdoptionConfig, K8sConfig, ReconcilerConfig, ReconcilerMode, VmConfig};
 pub use sources::{ConfigError, Loaded, load};
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub vm: VmConfig,
     pub adoption: AdoptionConfig,
     pub reconciler: ReconcilerConfig,
+    pub schema: SchemaConfig,
+    pub mask: MaskConfig,
     pub features: Features,
     pub notifications: NotificationsConfig,
     pub audit: AuditConfig,
@@ -376,8 +379,8 @@ pub struct AuditConfig {
     pub retention_sensitive_days: u32,
     /// Whether rows past their retention are removed; otherwise they stay for ever.
     pub purge_enabled: bool,
-    /// Variables of the environment that headers of webhooks may name. Whoever sets up webhooks can have their values
-    /// sent anywhere, so they are for receivers and nothing else.
+    /// Variables of the environment that headers of webhooks may name: `NAME@https://host` for webhooks to that origin
+    /// alone. A name without an origin goes wherever a person who sets up webhooks points it.
     pub webhook_env_allowlist: Vec<String>,
 }
 
@@ -506,8 +509,11 @@ impl Config {
             dry_run_warn: self.k8s.dry_run_warn,
             features: self.features,
             creation_timeout: self.vm.creation_timeout,
+            initial_password_ttl: self.vm.initial_password_ttl,
             adoption_interval: self.adoption.scan_interval,
             reconciler: self.reconciler.settings(),
+            schema: self.schema.settings(),
+            mask: defaults.mask,
         }
     }
 
@@ -549,6 +555,8 @@ impl Config {
         );
         self.k8s.findings(&mut require);
         self.reconciler.findings(&mut require);
+        self.schema.findings(&mut require);
+        self.mask.findings(&mut require);
         require(
             self.confirmation.max_failures >= 1,
             "confirmation.max_failures: at least 1",
@@ -585,11 +593,13 @@ impl Config {
         );
         let variables = &self.audit.webhook_env_allowlist;
         require(
-            variables.iter().all(|name| is_variable_name(name)),
-            "audit.webhook_env_allowlist: names of variables",
+            variables.iter().all(|entry| HeaderVariables::is_entry(entry)),
+            "audit.webhook_env_allowlist: names of variables, each alone or as NAME@https://host",
         );
         require(
-            !variables.iter().any(|name| OWN_SECRETS.contains(&name.as_str())),
+            !variables
+                .iter()
+                .any(|entry| OWN_SECRETS.contains(&HeaderVariables::parts(entry).0)),
             "audit.webhook_env_allowlist: no secrets of the installation itself",
         );
         let secret = self.security.session_secret.as_ref();

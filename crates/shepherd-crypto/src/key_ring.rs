@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::digest::hex;
 use crate::envelope::{Envelope, HEADER_LEN, associated_data, header};
 use crate::master_key::{MasterKey, Purpose};
-use crate::random::random_bytes;
+use crate::random::{random_bytes, random_guest_password};
 
 /// A key that is ready for use. The master key behind it is gone.
 struct LoadedKey {
@@ -174,6 +174,10 @@ impl Cipher for KeyRing {
     fn new_secret(&self) -> Result<Zeroizing<String>, CipherError> {
         let drawn = Zeroizing::new(random_bytes::<32>()?);
         Ok(Zeroizing::new(hex(drawn.as_slice())))
+    }
+
+    fn new_password(&self, length: usize) -> Result<Zeroizing<String>, CipherError> {
+        random_guest_password(length)
     }
 }
 

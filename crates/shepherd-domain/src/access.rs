@@ -5,9 +5,11 @@
 
 mod permission;
 mod role;
+mod term;
 
 pub use permission::{Permission, PermissionSet};
 pub use role::{BuiltInRole, ResourceAction, ResourceRole};
+pub use term::Term;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +34,37 @@ pub struct Grant {
     pub environments: EnvironmentSet,
     /// What it permits.
     pub permissions: PermissionSet,
+    /// For how long its holder may hand it on; as a rule for as long as it lasts.
+    pub term: Term,
+}
+
+impl Grant {
+    /// Whether it holds the permission, covers the System and covers the environment.
+    fn covers(&self, permission: Permission, system: Option<SystemId>, environment: Option<Environment>) -> bool {
+        self.permissions.contains(permission)
+            && match self.scope {
+                Scope::Global => true,
+                Scope::System(scope) => system == Some(scope),
+            }
+            && environment.is_none_or(|environment| self.environments.contains(environment))
+    }
+
+    /// Whether it makes its holder a platform administrator.
+    fn administers(&self) -> bool {
+        // Such a binding is stored with both environments. One that is not must not reach past its own.
+        self.scope == Scope::Global
+            && self.environments == EnvironmentSet::ALL
+            && self.permissions.contains(Permission::PlatformAdmin)
+    }
+
+    /// The role on its System that it implies.
+    fn implied_role(&self) -> Option<(SystemId, ResourceRole)> {
+        match self.scope {
+            Scope::Global => None,
+            Scope::System(system) if self.permissions.is_read_only() => Some((system, ResourceRole::Viewer)),
+            Scope::System(system) => Some((system, ResourceRole::Member)),
+        }
+    }
 }
 
 /// Everything the decision needs to know about a caller.
@@ -40,6 +73,7 @@ pub struct Subject {
     user: UserId,
     grants: Vec<Grant>,
     roles_on: BTreeMap<SystemId, ResourceRole>,
+    memberships: BTreeMap<SystemId, (ResourceRole, Term)>,
     platform_admin: bool,
 }
 
@@ -78,33 +112,34 @@ impl Subject {
         memberships: impl IntoIterator<Item = (SystemId, ResourceRole)>,
     ) -> Self {
         let mut roles_on: BTreeMap<SystemId, ResourceRole> = BTreeMap::new();
-        let implied = grants.iter().filter_map(|grant| match grant.scope {
-            Scope::Global => None,
-            Scope::System(system) => Some((
-                system,
-                if grant.permissions.is_read_only() {
-                    ResourceRole::Viewer
-                } else {
-                    ResourceRole::Member
-                },
-            )),
-        });
-        for (system, role) in memberships.into_iter().chain(implied) {
+        let memberships: Vec<(SystemId, ResourceRole)> = memberships.into_iter().collect();
+        let implied = grants.iter().filter_map(Grant::implied_role);
+        for (system, role) in memberships.iter().copied().chain(implied) {
             let held = roles_on.entry(system).or_insert(role);
             *held = (*held).max(role);
         }
-        let platform_admin = grants.iter().any(|grant| {
-            // Such a binding is stored with both environments. One that is not must not reach past its own.
-            grant.scope == Scope::Global
-                && grant.environments == EnvironmentSet::ALL
-                && grant.permissions.contains(Permission::PlatformAdmin)
-        });
+        let platform_admin = grants.iter().any(Grant::administers);
         Self {
             user,
             grants,
             roles_on,
+            memberships: memberships
+                .into_iter()
+                .map(|(system, role)| (system, (role, Term::Open)))
+                .collect(),
             platform_admin,
         }
+    }
+
+    /// The same, whose memberships of these Systems end by themselves.
+    #[must_use]
+    pub fn with_terms(mut self, ends: impl IntoIterator<Item = (SystemId, Term)>) -> Self {
+        for (system, end) in ends {
+            if let Some((_, term)) = self.memberships.get_mut(&system) {
+                *term = end;
+            }
+        }
+        self
     }
 
     /// Who it is.
@@ -145,14 +180,31 @@ impl Subject {
     /// The role layer: one grant that holds the permission, covers the System and covers the environment, all
     /// three on the same grant.
     pub fn holds(&self, permission: Permission, system: Option<SystemId>, environment: Option<Environment>) -> bool {
-        self.grants.iter().any(|grant| {
-            grant.permissions.contains(permission)
-                && match grant.scope {
-                    Scope::Global => true,
-                    Scope::System(scope) => system == Some(scope),
-                }
-                && environment.is_none_or(|environment| grant.environments.contains(environment))
-        })
+        self.grants
+            .iter()
+            .any(|grant| grant.covers(permission, system, environment))
+    }
+
+    /// For how long a permission may be handed on, given that it [`holds`](Self::holds).
+    pub fn term(&self, permission: Permission, system: Option<SystemId>, environment: Environment) -> Option<Term> {
+        self.grants
+            .iter()
+            .filter(|grant| grant.covers(permission, system, Some(environment)))
+            .map(|grant| grant.term)
+            .max()
+    }
+
+    /// For how long a role on a System, or a stronger one, may be handed on; nothing when there is no such role.
+    pub fn role_term(&self, system: SystemId, role: ResourceRole) -> Option<Term> {
+        let granted = self.grants.iter().filter(|grant| {
+            let implied = grant
+                .implied_role()
+                .is_some_and(|(on, held)| on == system && held >= role);
+            implied || grant.administers()
+        });
+        let membership = self.memberships.get(&system).filter(|(held, _)| *held >= role);
+        let terms = granted.map(|grant| grant.term);
+        terms.chain(membership.map(|(_, term)| *term)).max()
     }
 
     /// The environments in which a permission is held globally or on the given System.

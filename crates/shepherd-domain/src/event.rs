@@ -17,6 +17,9 @@ pub enum EventType {
     VmCreationRequested,
     VmCreationCompleted,
     VmCreationFailed,
+    VmModificationRequested,
+    VmModificationCompleted,
+    VmModificationFailed,
     VmDeletionRequested,
     VmDeletionCompleted,
     VmDeletionFailed,
@@ -62,6 +65,7 @@ impl EventType {
     pub fn is_work(self) -> bool {
         match self {
             Self::VmCreationRequested
+            | Self::VmModificationRequested
             | Self::VmDeletionRequested
             | Self::VmStartRequested
             | Self::VmStopRequested
@@ -74,6 +78,8 @@ impl EventType {
             | Self::VmMigrationCancelRequested => true,
             Self::VmCreationCompleted
             | Self::VmCreationFailed
+            | Self::VmModificationCompleted
+            | Self::VmModificationFailed
             | Self::VmDeletionCompleted
             | Self::VmDeletionFailed
             | Self::VmStartCompleted

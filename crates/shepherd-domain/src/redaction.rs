@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-const REDACTED: &str = "[REDACTED]";
+/// What stands in the place of a secret.
+pub(crate) const REDACTED: &str = "[REDACTED]";
 
 /// Parts of key names whose values are never stored.
 const SECRET_KEYS: &[&str] = &[
@@ -88,7 +89,8 @@ pub fn redact_and_truncate(text: &str, max: usize) -> String {
         .collect()
 }
 
-fn is_secret_key(key: &str) -> bool {
+/// Whether a key is one of those whose values are never shown.
+pub(crate) fn is_secret_key(key: &str) -> bool {
     // `userData`, `User-Data`, `user.data` and `user_data` are one key.
     let plain = |text: &str| {
         text.chars()

@@ -1,5 +1,7 @@
 //! The input of rendering: everything a document is made of, and nothing a document could be asked for.
 
+use std::fmt;
+
 use crate::catalog::{InstanceSize, TemplateSpec};
 use crate::ids::{EventId, UserId, VmId};
 use crate::spec::EffectiveNumbers;
@@ -29,6 +31,23 @@ pub struct VmIdentity {
     pub revision: i32,
 }
 
+/// The account a guest is first entered with, and what its password hashes to. The password itself is never here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GuestPassword {
+    /// Account in the guest.
+    pub username: String,
+    /// Its crypt(3) hash: a `$6$` string.
+    pub hash: String,
+}
+
+impl fmt::Debug for GuestPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestPassword")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where the machine goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
@@ -51,6 +70,8 @@ pub struct RenderInput<'a> {
     pub placement: &'a Placement,
     /// `Always` at creation, else what the cluster was observed to have.
     pub run_strategy: &'a str,
+    /// The one-time password that the guest is given at its first boot; only the execution of a creation knows it.
+    pub guest_password: Option<&'a GuestPassword>,
 }
 
 /// A rendered VirtualMachine and what belongs to it. Opaque outside of the provider.

@@ -62,7 +62,7 @@ pub(crate) async fn delete_vm(
 }
 
 /// Unknown fields are refused rather than dropped: what is stored must be what was approved.
-fn params(mode: ApplyMode) -> PatchParams {
+pub(crate) fn params(mode: ApplyMode) -> PatchParams {
     let params = PatchParams::apply(labels::MANAGER).validation_strict();
     match mode {
         ApplyMode::Create => params,
@@ -103,7 +103,7 @@ fn owned_by(secret: &Value, owner: &DynamicObject) -> Result<Value, ProviderErro
 }
 
 /// Namespace and name of a document.
-fn address(object: &Value) -> Result<(&str, &str), ProviderError> {
+pub(crate) fn address(object: &Value) -> Result<(&str, &str), ProviderError> {
     let part = |field: &str| object["metadata"][field].as_str().filter(|text| !text.is_empty());
     match (part("namespace"), part("name")) {
         (Some(namespace), Some(name)) => Ok((namespace, name)),

@@ -78,6 +78,14 @@ pub(crate) async fn probe(client: &Client, cluster: ClusterId) -> Result<Cluster
     })
 }
 
+/// The version of a cluster's KubeVirt, without a leading `v`; `None` when it says none.
+///
+/// # Errors
+/// When the cluster was lost.
+pub(crate) async fn kubevirt_version(client: &Client, cluster: ClusterId) -> Result<Option<String>, ProviderError> {
+    Ok(kubevirt::read(client, cluster).await?.version)
+}
+
 /// Versions and KubeVirt, and the devices that KubeVirt lets machines ask for.
 async fn look(client: &Client, cluster: ClusterId) -> Result<(ClusterFacts, Option<BTreeSet<String>>), ProviderError> {
     let version = client

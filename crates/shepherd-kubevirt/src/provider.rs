@@ -14,13 +14,13 @@ use shepherd_domain::vm::ObservedVm;
 use shepherd_ports::Clock;
 use shepherd_ports::clusters::CredentialProvider;
 use shepherd_ports::providers::{
-    ApplyMode, EnsuredNamespace, InfrastructureProvider, ListOptions, ProviderError, VmWatchEvent,
+    ApplyMode, EnsuredNamespace, InfrastructureProvider, ListOptions, ModifiedVm, ProviderError, VmWatchEvent,
 };
 
 use crate::power::{self, Action};
 pub use crate::registry::CallLimits;
 use crate::registry::{Lane, Registry};
-use crate::{apply, detect, listing, machines, manifest, marking, namespaces, watch};
+use crate::{apply, detect, disks, listing, machines, manifest, marking, modifying, namespaces, watch};
 
 /// Machines on KubeVirt clusters.
 pub struct KubeVirtProvider {
@@ -117,6 +117,34 @@ impl InfrastructureProvider for KubeVirtProvider {
     ) -> Result<ObservedVm, ProviderError> {
         self.call(cluster, "apply_vm", move |client| async move {
             apply::apply_vm(&client, document, mode).await
+        })
+        .await
+    }
+
+    async fn modify_vm(
+        &self,
+        cluster: ClusterId,
+        document: &VmDocument,
+        uid: &str,
+        mode: ApplyMode,
+    ) -> Result<ModifiedVm, ProviderError> {
+        self.call(cluster, "modify_vm", move |client| async move {
+            modifying::modify_vm(&client, document, uid, mode).await
+        })
+        .await
+    }
+
+    async fn grow_disk(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        size_gb: i32,
+        mode: ApplyMode,
+    ) -> Result<(), ProviderError> {
+        self.call(cluster, "grow_disk", move |client| async move {
+            disks::grow(&client, namespace, name, uid, size_gb, mode).await
         })
         .await
     }

@@ -1,8 +1,11 @@
 //! Documents: pure, total and deterministic. There is no client here.
 //!
-//! Layers are laid over each other, later ones win (catalog.md §4): a skeleton, the template with the disks of the
-//! approved numbers, the size, and the paths the platform owns once more. Keys are sorted at every level, so that
-//! equal input makes equal bytes whatever map `serde_json` was built with.
+//! Layers are laid over each other, later ones win (catalog.md §4): a skeleton; the template; the size with its
+//! overrides; the numbers that were approved; and what belongs to the platform once more. Keys are sorted at every
+//! level, so that equal input makes equal bytes whatever map `serde_json` was built with.
+//!
+//! What reads the one-time password stands in the Secret alone: the machine is the same with and without it, so that
+//! previews, creations and modifications render one document.
 
 use serde_json::{Map, Value, json};
 use shepherd_domain::rendering::{RenderInput, VmDocument};
@@ -12,9 +15,12 @@ mod cloud_init;
 mod hardware;
 mod metadata;
 mod network;
+mod platform;
 mod storage;
+mod user_data;
 
 use crate::machines;
+use storage::Disks;
 
 /// Renders VirtualMachines.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,12 +28,14 @@ pub struct KubeVirtRenderer;
 
 impl VmRenderer for KubeVirtRenderer {
     fn render(&self, input: &RenderInput<'_>) -> VmDocument {
+        let disks = storage::disks(input);
         let mut object = skeleton(input);
-        lay(&mut object, template(input));
+        lay(&mut object, template(input, &disks));
         lay(&mut object, hardware::size(input));
-        lay(&mut object, platform(input));
+        input.size.spec_overrides.apply(&mut object);
+        lay(&mut object, hardware::numbers(input));
         VmDocument {
-            object: canonical(object),
+            object: canonical(platform::claim(object, input, &disks)),
             cloud_init: cloud_init::secret(input).map(canonical),
         }
     }
@@ -48,12 +56,11 @@ fn skeleton(input: &RenderInput<'_>) -> Value {
     })
 }
 
-fn template(input: &RenderInput<'_>) -> Value {
-    let disks = storage::disks(input);
+fn template(input: &RenderInput<'_>, disks: &Disks) -> Value {
     let networks = network::networks(&input.template.networks, input.size.requires_sriov);
     let mut spec = Map::new();
     if !disks.data_volumes.is_empty() {
-        spec.insert("dataVolumeTemplates".to_owned(), Value::Array(disks.data_volumes));
+        spec.insert("dataVolumeTemplates".to_owned(), json!(disks.data_volumes));
     }
     let machine = json!({
         "domain": {
@@ -65,26 +72,6 @@ fn template(input: &RenderInput<'_>) -> Value {
     });
     spec.insert("template".to_owned(), json!({"spec": machine}));
     json!({"spec": spec})
-}
-
-/// What no earlier layer may take over.
-fn platform(input: &RenderInput<'_>) -> Value {
-    let identity = input.identity;
-    let labels = metadata::labels(identity);
-    json!({
-        "apiVersion": machines::API_VERSION,
-        "kind": machines::KIND,
-        "metadata": {
-            "name": identity.name,
-            "namespace": identity.namespace,
-            "labels": labels,
-            "annotations": metadata::annotations(identity),
-        },
-        "spec": {
-            "runStrategy": input.run_strategy,
-            "template": {"metadata": {"labels": labels}, "spec": {"hostname": identity.name}},
-        },
-    })
 }
 
 /// Lays one value over another: objects key by key, anything else as a whole.

@@ -83,8 +83,13 @@ impl Watch {
                 Signal::Machine(report) => self.ready.extend(self.merger.machine(report)),
                 Signal::Instance(report) => {
                     self.instances_known |= matches!(report, Report::Complete | Report::Failed(_));
-                    if let Report::Failed(error) = &report {
+                    if let Report::Failed(error) = report {
+                        // Without instances nothing is known of nodes, addresses and pauses: that is no watch, either.
                         tracing::warn!(cluster = %self.cluster, %error, "the watch of instances was interrupted");
+                        return Err(error);
+                    }
+                    if matches!(report, Report::Resumed) {
+                        self.ready.push_back(VmWatchEvent::Resumed);
                     }
                     self.ready.extend(self.merger.instance(report));
                 }

@@ -1,4 +1,4 @@
-//! Passwords and session tokens.
+//! Passwords, of users and of guests, and session tokens.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -15,6 +15,13 @@ pub trait PasswordHasher: Send + Sync {
     async fn verify(&self, password: Zeroizing<String>, hash: Option<String>) -> Result<bool, PasswordError>;
     /// Whether the hash was made with other parameters than the current ones.
     fn needs_rehash(&self, hash: &str) -> bool;
+}
+
+/// Hashes passwords the way guests keep them, away from the threads that serve requests.
+#[async_trait]
+pub trait GuestPasswordHasher: Send + Sync {
+    /// A new salted hash as crypt(3) reads it: `$6$…`.
+    async fn hash(&self, password: Zeroizing<String>) -> Result<String, PasswordError>;
 }
 
 /// The hashing itself failed; never that a password was wrong.

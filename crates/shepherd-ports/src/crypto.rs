@@ -47,6 +47,9 @@ pub trait Cipher: Send + Sync {
     fn open(&self, place: &SealedPlace, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CipherError>;
     /// A new secret that nobody can guess: 64 hex characters, 256 bits.
     fn new_secret(&self) -> Result<Zeroizing<String>, CipherError>;
+    /// A new password of so many characters, four at least, for a guest: letters, digits and marks that nobody mistakes
+    /// for one another, each kind among them.
+    fn new_password(&self, length: usize) -> Result<Zeroizing<String>, CipherError>;
 }
 
 /// A key of the installation as it is stored.

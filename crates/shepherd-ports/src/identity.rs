@@ -92,6 +92,9 @@ pub struct BindingRecord {
     pub environments: EnvironmentSet,
     pub permissions: PermissionSet,
     pub expires_at: Option<DateTime<Utc>>,
+    /// Until when what it gives may be handed on: as long as it lasts, and without end when it was given in an
+    /// emergency, whose point is to give others their rights back.
+    pub hands_on_until: Option<DateTime<Utc>>,
 }
 
 /// Everything a user holds, and when the first of it ends.
@@ -101,6 +104,8 @@ pub struct Holdings {
     pub bindings: Vec<BindingRecord>,
     /// Memberships of Systems.
     pub memberships: Vec<(SystemId, ResourceRole)>,
+    /// Those of them that end by themselves, and when.
+    pub membership_ends: Vec<(SystemId, DateTime<Utc>)>,
     /// When the first of these expires; what was resolved from them must not be used longer.
     pub valid_until: Option<DateTime<Utc>>,
 }
@@ -169,9 +174,10 @@ pub trait IdentityRepository: Send {
     ) -> Result<bool, RepositoryError>;
     /// Replaces a hash by one of the same password with current parameters.
     async fn rehash(&mut self, user: UserId, verified_hash: &str, new_hash: &str) -> Result<(), RepositoryError>;
-    /// Inserts a session of an enabled user, notes the login, and revokes the oldest sessions beyond `max`; `false`
-    /// when the user is disabled or gone.
-    async fn open_session(&mut self, session: &NewSession, max: u32) -> Result<bool, RepositoryError>;
+    /// Inserts a session of an enabled user, notes the login, and revokes the oldest sessions beyond `max`, which it
+    /// answers; `None` when the user is disabled or gone.
+    async fn open_session(&mut self, session: &NewSession, max: u32)
+    -> Result<Option<Vec<SessionId>>, RepositoryError>;
     /// Ends a session; `false` when it had ended.
     async fn revoke_session(
         &mut self,

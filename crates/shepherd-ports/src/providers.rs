@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use serde_json::Value;
 use shepherd_domain::Environment;
 use shepherd_domain::cluster::ClusterFacts;
 use shepherd_domain::ids::ClusterId;
@@ -129,6 +130,15 @@ pub struct ListOptions {
     pub continue_token: Option<String>,
 }
 
+/// A machine after a modification.
+#[derive(Clone, Debug)]
+pub struct ModifiedVm {
+    /// What the cluster reports.
+    pub vm: ObservedVm,
+    /// The document as it was applied, with the volumes that the machine had.
+    pub document: VmDocument,
+}
+
 /// Machines on clusters.
 #[async_trait]
 pub trait InfrastructureProvider: Send + Sync {
@@ -168,6 +178,29 @@ pub trait InfrastructureProvider: Send + Sync {
         document: &VmDocument,
         mode: ApplyMode,
     ) -> Result<ObservedVm, ProviderError>;
+    /// Applies a document to a machine that exists, if it is still the object with this uid. What the machine stores
+    /// and what its guest was initialised with stay: a volume on a data volume, on a claim or with cloud-init data is
+    /// what it is, under whatever name, as restores and clones give new ones. The cloud-init Secret is left alone.
+    /// Answers the document that was applied.
+    async fn modify_vm(
+        &self,
+        cluster: ClusterId,
+        document: &VmDocument,
+        uid: &str,
+        mode: ApplyMode,
+    ) -> Result<ModifiedVm, ProviderError>;
+    /// Asks for at least so many GiB on the claim of the machine's first persistent disk, if it is still the object
+    /// with this uid. A claim that asks for as much or more is left alone. Invalid when there is no such disk, or its
+    /// storage class cannot expand.
+    async fn grow_disk(
+        &self,
+        cluster: ClusterId,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        size_gb: i32,
+        mode: ApplyMode,
+    ) -> Result<(), ProviderError>;
     /// Deletes the machine in the foreground, if it is still the object with this uid (when one is given). Absence
     /// is success.
     async fn delete_vm(
@@ -375,6 +408,23 @@ pub trait InstanceTypeProvider: Send + Sync {
     async fn list_preferences(&self, cluster: ClusterId, namespace: &str) -> Result<Vec<Preference>, ProviderError>;
     /// Preferences of the whole cluster, by name.
     async fn list_cluster_preferences(&self, cluster: ClusterId) -> Result<Vec<Preference>, ProviderError>;
+}
+
+/// The schema a cluster serves for virtual machines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterSchema {
+    /// Minor version of the KubeVirt it belongs to: `1.6`.
+    pub minor_version: String,
+    /// `openAPIV3Schema` of the VirtualMachine definition.
+    pub schema: Value,
+}
+
+/// Schemas of virtual machines.
+#[async_trait]
+pub trait SchemaProvider: Send + Sync {
+    /// What the cluster's own VirtualMachine definition says, with the version of the KubeVirt that installed it.
+    /// Unsupported when the cluster has no KubeVirt that says its version.
+    async fn vm_schema(&self, cluster: ClusterId) -> Result<ClusterSchema, ProviderError>;
 }
 
 /// Bytes in both directions.

@@ -15,9 +15,10 @@ use shepherd_domain::transition::Transition;
 use shepherd_domain::vm::VmStatus;
 use shepherd_domain::{ActorId, Environment, Problem};
 
-use crate::catalog::{SizeRecord, TemplateRecord};
 use crate::error::RepositoryError;
 use crate::namespaces::NamespaceRecord;
+use crate::sizes::SizeRecord;
+use crate::templates::TemplateRecord;
 
 /// A new ticket.
 #[derive(Clone, Debug)]
@@ -74,8 +75,24 @@ pub struct TicketContext {
     pub min_disk_gb: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_disk_gb: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<CurrentShape>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<shepherd_domain::problem::Warning>,
+}
+
+/// What a machine had when its modification was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it all")]
+pub struct CurrentShape {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_size_id: Option<InstanceSizeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cores: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_gb: Option<i32>,
 }
 
 /// A user in a context.

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use crate::adoptions::AdoptionRepository;
 use crate::audit::AuditRepository;
 use crate::audit_webhooks::AuditWebhookRepository;
-use crate::catalog::CatalogRepository;
 use crate::clones::CloneRepository;
 use crate::clusters::ClusterRepository;
+use crate::credentials::CredentialRepository;
 use crate::encryption_keys::EncryptionKeyRepository;
 use crate::error::RepositoryError;
 use crate::events::EventRepository;
@@ -21,10 +21,13 @@ use crate::notifications::NotificationRepository;
 use crate::queue::JobQueue;
 use crate::reconciler::ReconcilerRepository;
 use crate::roles::RoleRepository;
+use crate::schemas::SchemaRepository;
 use crate::services::ServiceRepository;
 use crate::sessions::SessionRepository;
+use crate::sizes::SizeRepository;
 use crate::snapshots::SnapshotRepository;
 use crate::systems::SystemRepository;
+use crate::templates::TemplateRepository;
 use crate::tickets::TicketRepository;
 use crate::upkeep::UpkeepRepository;
 use crate::users::UserRepository;
@@ -49,8 +52,14 @@ pub trait UnitOfWork: Send {
     fn namespaces(&mut self) -> &mut dyn NamespaceRepository;
     /// Clusters.
     fn clusters(&mut self) -> &mut dyn ClusterRepository;
-    /// Templates and sizes.
-    fn catalog(&mut self) -> &mut dyn CatalogRepository;
+    /// Templates.
+    fn templates(&mut self) -> &mut dyn TemplateRepository;
+    /// Instance sizes.
+    fn sizes(&mut self) -> &mut dyn SizeRepository;
+    /// Schemas of virtual machines.
+    fn schemas(&mut self) -> &mut dyn SchemaRepository;
+    /// Initial passwords.
+    fn credentials(&mut self) -> &mut dyn CredentialRepository;
     /// Virtual machines and revisions.
     fn vms(&mut self) -> &mut dyn VmRepository;
     /// How far watches are.

@@ -77,6 +77,16 @@ pub struct VmRecord {
     pub updated_at: DateTime<Utc>,
 }
 
+/// What a modification can change about a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of domain.md §3.3")]
+pub struct VmShape {
+    pub instance_size_id: InstanceSizeId,
+    pub disk_gb: i32,
+    pub cpu_cores: i32,
+    pub memory_mb: i32,
+}
+
 /// A revision: what was applied.
 #[derive(Clone, Debug)]
 pub struct NewRevision {
@@ -180,7 +190,10 @@ pub trait VmRepository: Send {
     ) -> Result<Vec<Projected>, RepositoryError>;
     /// Notes the uid of the object that was made for the row; another one than before is observed anew.
     async fn set_uid(&mut self, id: VmId, uid: &str) -> Result<(), RepositoryError>;
-    /// Appends a revision unless the newest one has the same content; answers its number.
+    /// Writes what a machine was modified to.
+    async fn reshape(&mut self, id: VmId, shape: &VmShape) -> Result<(), RepositoryError>;
+    /// Appends a revision unless the newest one has the same content; answers its number. Revisions of one machine are
+    /// numbered one after another, because its row is held.
     async fn add_revision(&mut self, revision: &NewRevision) -> Result<Option<i32>, RepositoryError>;
     /// Deletes a row; whoever does holds its delete ticket, which is the guard.
     async fn delete(&mut self, id: VmId) -> Result<bool, RepositoryError>;

@@ -28,18 +28,24 @@ struct SealedColumn {
 }
 
 macro_rules! sealed_column {
-    ($table:literal, $column:literal, $key:literal) => {
+    ($table:literal, $row:literal, $column:literal, $key:literal) => {
         SealedColumn {
             table: $table,
             column: $column,
             select: concat!(
-                "SELECT id::text, ",
+                "SELECT ",
+                $row,
+                "::text, ",
                 $column,
                 " FROM ",
                 $table,
                 " WHERE ",
                 $key,
-                " <> $1 AND ($2::text IS NULL OR id > $2::text::uuid) ORDER BY id LIMIT $3"
+                " <> $1 AND ($2::text IS NULL OR ",
+                $row,
+                " > $2::text::uuid) ORDER BY ",
+                $row,
+                " LIMIT $3"
             ),
             replace: concat!(
                 "UPDATE ",
@@ -48,7 +54,9 @@ macro_rules! sealed_column {
                 $column,
                 " = $3, ",
                 $key,
-                " = $4 WHERE id = $1::text::uuid AND ",
+                " = $4 WHERE ",
+                $row,
+                " = $1::text::uuid AND ",
                 $column,
                 " = $2"
             ),
@@ -57,10 +65,12 @@ macro_rules! sealed_column {
 }
 
 /// Every sealed column. `USES` below has to name the same.
-const SEALED: [SealedColumn; 3] = [
-    sealed_column!("clusters", "encrypted_kubeconfig", "encryption_key_id"),
-    sealed_column!("audit_webhooks", "secret", "secret_key_id"),
-    sealed_column!("audit_webhooks", "headers", "headers_key_id"),
+const SEALED: [SealedColumn; 5] = [
+    sealed_column!("clusters", "id", "encrypted_kubeconfig", "encryption_key_id"),
+    sealed_column!("audit_webhooks", "id", "secret", "secret_key_id"),
+    sealed_column!("audit_webhooks", "id", "headers", "headers_key_id"),
+    sealed_column!("vm_initial_credentials", "vm_id", "password", "password_key_id"),
+    sealed_column!("vm_initial_credentials", "vm_id", "hash", "hash_key_id"),
 ];
 
 /// One row per sealed value, with the id of its key.
@@ -68,7 +78,9 @@ macro_rules! uses {
     () => {
         "SELECT encryption_key_id AS key_id FROM clusters \
          UNION ALL SELECT secret_key_id FROM audit_webhooks \
-         UNION ALL SELECT headers_key_id FROM audit_webhooks WHERE headers_key_id IS NOT NULL"
+         UNION ALL SELECT headers_key_id FROM audit_webhooks WHERE headers_key_id IS NOT NULL \
+         UNION ALL SELECT password_key_id FROM vm_initial_credentials WHERE password_key_id IS NOT NULL \
+         UNION ALL SELECT hash_key_id FROM vm_initial_credentials WHERE hash_key_id IS NOT NULL"
     };
 }
 

@@ -14,7 +14,7 @@ use shepherd_ports::identity::{
     IdentityRepository, LoginSubject, NewBinding, NewRole, NewSession, NewUser, RoleRecord,
 };
 
-use crate::statement::{Texts, execute, fetch_one, row, select_one, uuid_v7, values};
+use crate::statement::{Texts, execute, fetch_all, fetch_one, row, select_one, uuid_v7, values};
 use crate::unit_of_work::PgUnitOfWork;
 
 /// The lock of the last administrator: ASCII "shepadmn". Nothing else in the database locks it.
@@ -31,7 +31,8 @@ const REVOKE_OTHERS: &str = "UPDATE user_sessions SET revoked_at = $3, revoked_b
 const REVOKE_BEYOND: &str = "UPDATE user_sessions SET revoked_at = $2, revoked_by = $3, \
          revoke_reason = 'SESSION_LIMIT' \
      WHERE id IN (SELECT id FROM user_sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 \
-         ORDER BY issued_at DESC, id DESC OFFSET $4)";
+         ORDER BY issued_at DESC, id DESC OFFSET $4) \
+     RETURNING to_jsonb(id) AS doc";
 
 const ANY_PLATFORM_ADMIN: &str = "SELECT to_jsonb(EXISTS (SELECT FROM role_bindings b \
          JOIN roles r ON r.id = b.role_id AND r.enabled \
@@ -115,11 +116,15 @@ impl IdentityRepository for PgUnitOfWork {
             .map(drop)
     }
 
-    async fn open_session(&mut self, session: &NewSession, max: u32) -> Result<bool, RepositoryError> {
+    async fn open_session(
+        &mut self,
+        session: &NewSession,
+        max: u32,
+    ) -> Result<Option<Vec<SessionId>>, RepositoryError> {
         // Locks the user, so that logins of one user take turns and the limit holds.
         let login = "UPDATE users SET last_login_at = $2 WHERE id = $1 AND enabled";
         if execute(&self.tx, login, values![session.user_id, session.issued_at]).await? == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let insert = "INSERT INTO user_sessions (id, user_id, issued_at, last_seen_at, expires_at, ip, user_agent, \
                       auth_method) VALUES ($1, $2, $3, $3, $4, $5, $6, 'local')";
@@ -140,8 +145,7 @@ impl IdentityRepository for PgUnitOfWork {
         )
         .await?;
         let values = values![user_id, issued_at, ActorId::system("sessions"), i64::from(max)];
-        execute(&self.tx, REVOKE_BEYOND, values).await?;
-        Ok(true)
+        fetch_all(&self.tx, REVOKE_BEYOND, values).await.map(Some)
     }
 
     async fn revoke_session(

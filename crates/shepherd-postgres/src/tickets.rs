@@ -13,21 +13,23 @@ use shepherd_domain::ticket::TicketStatus;
 use shepherd_domain::transition::Transition;
 use shepherd_domain::{ActorId, Problem};
 use shepherd_ports::RepositoryError;
-use shepherd_ports::catalog::{SizeRecord, TemplateRecord};
 use shepherd_ports::namespaces::NamespaceRecord;
+use shepherd_ports::sizes::SizeRecord;
+use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::tickets::{
     ApprovalColumns, CreateFacts, ExistingTicket, HeldReferences, HistoryStep, NewStep, NewTicket, ServiceFacts,
     TicketFilter, TicketQueries, TicketRecord, TicketRepository,
 };
 
-use crate::catalog::{size_rows, template_rows};
 use crate::errors::mismatch;
 use crate::events::error_columns;
 use crate::namespaces::namespace_rows;
+use crate::sizes::size_rows;
 use crate::statement::{
     Filter, List, Texts, empty_page, execute, fetch_one, select_all, select_one, uuid_in, uuid_v7, values,
 };
 use crate::store::PgStore;
+use crate::templates::template_rows;
 use crate::unit_of_work::PgUnitOfWork;
 
 /// Most characters of `last_error`.

@@ -7,9 +7,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult
 use shepherd_ports::adoptions::AdoptionRepository;
 use shepherd_ports::audit::AuditRepository;
 use shepherd_ports::audit_webhooks::AuditWebhookRepository;
-use shepherd_ports::catalog::CatalogRepository;
 use shepherd_ports::clones::CloneRepository;
 use shepherd_ports::clusters::ClusterRepository;
+use shepherd_ports::credentials::CredentialRepository;
 use shepherd_ports::encryption_keys::EncryptionKeyRepository;
 use shepherd_ports::events::EventRepository;
 use shepherd_ports::idempotency::IdempotencyRepository;
@@ -22,10 +22,13 @@ use shepherd_ports::notifications::NotificationRepository;
 use shepherd_ports::queue::JobQueue;
 use shepherd_ports::reconciler::ReconcilerRepository;
 use shepherd_ports::roles::RoleRepository;
+use shepherd_ports::schemas::SchemaRepository;
 use shepherd_ports::services::ServiceRepository;
 use shepherd_ports::sessions::SessionRepository;
+use shepherd_ports::sizes::SizeRepository;
 use shepherd_ports::snapshots::SnapshotRepository;
 use shepherd_ports::systems::SystemRepository;
+use shepherd_ports::templates::TemplateRepository;
 use shepherd_ports::tickets::TicketRepository;
 use shepherd_ports::upkeep::UpkeepRepository;
 use shepherd_ports::users::UserRepository;
@@ -120,7 +123,19 @@ impl UnitOfWork for PgUnitOfWork {
         self
     }
 
-    fn catalog(&mut self) -> &mut dyn CatalogRepository {
+    fn templates(&mut self) -> &mut dyn TemplateRepository {
+        self
+    }
+
+    fn sizes(&mut self) -> &mut dyn SizeRepository {
+        self
+    }
+
+    fn schemas(&mut self) -> &mut dyn SchemaRepository {
+        self
+    }
+
+    fn credentials(&mut self) -> &mut dyn CredentialRepository {
         self
     }
 

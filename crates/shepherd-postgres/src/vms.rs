@@ -14,7 +14,7 @@ use shepherd_domain::vm::VmStatus;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::leases::Lease;
 use shepherd_ports::vms::{
-    ExpectedVm, NewRevision, NewVm, Projected, Sighting, VmFilter, VmQueries, VmRecord, VmRepository, VmSort,
+    ExpectedVm, NewRevision, NewVm, Projected, Sighting, VmFilter, VmQueries, VmRecord, VmRepository, VmShape, VmSort,
 };
 
 use crate::statement::{execute, fetch_one, select_all, select_one, values};
@@ -134,7 +134,22 @@ impl VmRepository for PgUnitOfWork {
         execute(&self.tx, sql, values![id, uid]).await.map(drop)
     }
 
+    async fn reshape(&mut self, id: VmId, shape: &VmShape) -> Result<(), RepositoryError> {
+        let sql = "UPDATE vms SET instance_size_id = $2, disk_gb = $3, cpu_cores = $4, memory_mb = $5 WHERE id = $1";
+        let values = values![
+            id,
+            shape.instance_size_id,
+            shape.disk_gb,
+            shape.cpu_cores,
+            shape.memory_mb
+        ];
+        execute(&self.tx, sql, values).await.map(drop)
+    }
+
     async fn add_revision(&mut self, revision: &NewRevision) -> Result<Option<i32>, RepositoryError> {
+        // A statement of its own: the next one has to see what whoever held the row before has written.
+        let hold = "SELECT FROM vms WHERE id = $1 FOR NO KEY UPDATE";
+        execute(&self.tx, hold, values![revision.vm_id]).await?;
         let values = values![
             revision.id,
             revision.vm_id,

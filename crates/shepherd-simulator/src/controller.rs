@@ -31,7 +31,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::config::Timing;
 use crate::resources::{
-    CLONES, DATA_VOLUMES, INSTANCES, MIGRATIONS, RESTORES, Registry, ResourceDef, SNAPSHOTS, VIRTUAL_MACHINES,
+    CLAIMS, CLONES, DATA_VOLUMES, INSTANCES, MIGRATIONS, RESTORES, Registry, ResourceDef, SNAPSHOTS, VIRTUAL_MACHINES,
 };
 use crate::store::Store;
 use crate::{host, object};
@@ -95,6 +95,9 @@ impl Controllers {
         };
         for volume in context.store.list(&DATA_VOLUMES, "") {
             volume::advance(&mut context, &volume);
+        }
+        for claim in context.store.list(&CLAIMS, "") {
+            volume::expand(context.store, &claim);
         }
         for snapshot in context.store.list(&SNAPSHOTS, "") {
             snapshot::advance(&mut context, &snapshot);

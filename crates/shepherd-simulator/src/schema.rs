@@ -4,8 +4,9 @@
 //! (`x-kubernetes-validations`) are not evaluated.
 //!
 //! - [`prune`]: unknown fields and defaults; [`translate`]: into JSON Schema; [`causes`]: what validation finds
-//! - [`files`]: definitions from a folder
+//! - [`files`]: definitions from a folder; [`builtin`]: what is shown of virtual machines when there is none
 
+pub(crate) mod builtin;
 pub(crate) mod causes;
 pub(crate) mod files;
 pub(crate) mod prune;

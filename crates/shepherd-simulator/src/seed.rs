@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{ClusterSeed, NodeSeed, StorageClassSeed};
 use crate::resources::{
-    self, DEFINITIONS, KUBEVIRTS, NAMESPACES, NETWORKS, NODES, Registry, ResourceDef, STORAGE_CLASSES,
+    self, DEFINITIONS, KUBEVIRTS, NAMESPACES, NETWORKS, NODES, Registry, ResourceDef, STORAGE_CLASSES, VIRTUAL_MACHINES,
 };
-use crate::schema::Schemas;
+use crate::schema::{Schemas, builtin};
 use crate::store::Store;
 use crate::{host, object};
 
@@ -162,11 +162,16 @@ fn storage_class(class: &StorageClassSeed) -> Value {
 }
 
 fn definition(def: &ResourceDef) -> Value {
+    let schema = if (def.group, def.plural) == (VIRTUAL_MACHINES.group, VIRTUAL_MACHINES.plural) {
+        builtin::machine()
+    } else {
+        json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    };
     let mut version = json!({
         "name": def.version,
         "served": true,
         "storage": true,
-        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+        "schema": {"openAPIV3Schema": schema},
     });
     if def.status {
         version["subresources"] = json!({"status": {}});
@@ -253,7 +258,6 @@ fn sriov_network(namespace: &str, name: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::VIRTUAL_MACHINES;
 
     #[test]
     fn a_seeded_cluster_shows_what_it_can() {

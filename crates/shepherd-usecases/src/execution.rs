@@ -10,6 +10,8 @@ mod delete_vm;
 pub(crate) mod existing;
 mod failure;
 mod migrate;
+pub(crate) mod modification;
+mod modify_vm;
 mod operation;
 mod outcome;
 mod patience;

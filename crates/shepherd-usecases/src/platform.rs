@@ -7,11 +7,11 @@ use shepherd_domain::audit::AuditEntry;
 use shepherd_ports::adoptions::AdoptionQueries;
 use shepherd_ports::audit::{AuditQueries, AuditStamp};
 use shepherd_ports::audit_webhooks::AuditWebhookQueries;
-use shepherd_ports::authentication::{PasswordHasher, TokenIssuer};
-use shepherd_ports::catalog::CatalogQueries;
+use shepherd_ports::authentication::{GuestPasswordHasher, PasswordHasher, TokenIssuer};
 use shepherd_ports::changes::ChangeFeed;
 use shepherd_ports::clones::CloneQueries;
 use shepherd_ports::clusters::{ClusterQueries, KubeconfigIntake};
+use shepherd_ports::credentials::CredentialQueries;
 use shepherd_ports::crypto::{Cipher, Digests, KeyStore};
 use shepherd_ports::encryption_keys::EncryptionKeyQueries;
 use shepherd_ports::events::EventQueries;
@@ -24,14 +24,19 @@ use shepherd_ports::namespaces::NamespaceQueries;
 use shepherd_ports::notifications::{NotificationQueries, NotificationSender};
 use shepherd_ports::outbound::OutboundClient;
 use shepherd_ports::providers::{
-    CloneProvider, InfrastructureProvider, InstanceTypeProvider, MigrationProvider, SnapshotProvider, VmRenderer,
+    CloneProvider, InfrastructureProvider, InstanceTypeProvider, MigrationProvider, SchemaProvider, SnapshotProvider,
+    VmRenderer,
 };
 use shepherd_ports::reconciler::ReconcilerQueries;
+use shepherd_ports::revisions::RevisionQueries;
 use shepherd_ports::roles::RoleQueries;
+use shepherd_ports::schemas::SchemaQueries;
 use shepherd_ports::services::ServiceQueries;
 use shepherd_ports::sessions::SessionQueries;
+use shepherd_ports::sizes::SizeQueries;
 use shepherd_ports::snapshots::SnapshotQueries;
 use shepherd_ports::systems::SystemQueries;
+use shepherd_ports::templates::TemplateQueries;
 use shepherd_ports::tickets::TicketQueries;
 use shepherd_ports::upkeep::UpkeepQueries;
 use shepherd_ports::users::UserQueries;
@@ -42,6 +47,7 @@ use shepherd_ports::{Clock, IdSource, RepositoryError, RequestContext, UnitOfWor
 use crate::Settings;
 use crate::auth::SubjectCache;
 use crate::execution::steps::StepHook;
+use crate::schema::SchemaCache;
 
 /// Everything that reads committed state.
 pub trait Queries:
@@ -49,7 +55,11 @@ pub trait Queries:
     + ServiceQueries
     + NamespaceQueries
     + ClusterQueries
-    + CatalogQueries
+    + TemplateQueries
+    + SizeQueries
+    + SchemaQueries
+    + CredentialQueries
+    + RevisionQueries
     + VmQueries
     + WatchQueries
     + TicketQueries
@@ -78,7 +88,11 @@ impl<T> Queries for T where
         + ServiceQueries
         + NamespaceQueries
         + ClusterQueries
-        + CatalogQueries
+        + TemplateQueries
+        + SizeQueries
+        + SchemaQueries
+        + CredentialQueries
+        + RevisionQueries
         + VmQueries
         + WatchQueries
         + TicketQueries
@@ -120,6 +134,10 @@ pub struct Platform {
     pub migrations: Arc<dyn MigrationProvider>,
     /// Instance types and preferences of clusters.
     pub instance_types: Arc<dyn InstanceTypeProvider>,
+    /// Schemas of virtual machines, from clusters.
+    pub cluster_schemas: Arc<dyn SchemaProvider>,
+    /// Schemas of virtual machines, as far as they are known.
+    pub schemas: SchemaCache,
     /// What other replicas changed.
     pub changes: Arc<dyn ChangeFeed>,
     /// Renders documents.
@@ -134,6 +152,8 @@ pub struct Platform {
     pub digests: Arc<dyn Digests>,
     /// Hashes passwords.
     pub passwords: Arc<dyn PasswordHasher>,
+    /// Hashes the passwords of guests.
+    pub guest_passwords: Arc<dyn GuestPasswordHasher>,
     /// Signs session tokens.
     pub tokens: Arc<dyn TokenIssuer>,
     /// Sends notifications.

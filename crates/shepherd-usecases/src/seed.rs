@@ -1,20 +1,20 @@
 //! `shepherd seed`: what every installation starts with. Idempotent; each step completes by itself on a second run.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::json;
 use shepherd_domain::access::{BuiltInRole, Permission, Scope};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
-use shepherd_domain::catalog::{SizeDraft, TemplateSpec, TemplateStatus};
+use shepherd_domain::catalog::SizeDraft;
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::UserId;
 use shepherd_domain::password;
 use shepherd_ports::RequestContext;
-use shepherd_ports::catalog::NewTemplate;
 use shepherd_ports::identity::{NewBinding, NewRole, NewUser};
 use zeroize::Zeroizing;
 
-use crate::catalog::create_template::content_hash;
-use crate::{Platform, UseCaseError};
+use crate::template::document::TemplateDocument;
+use crate::template::import;
+use crate::{Platform, UseCaseError, instance_size};
 
 /// The name of the first administrator.
 pub const ADMIN: &str = "admin";
@@ -33,34 +33,12 @@ pub struct RoleSeed {
     pub permissions: Vec<Permission>,
 }
 
-/// A template as the seed file has it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the export format of catalog.md §1")]
-pub struct TemplateSeed {
-    #[serde(rename = "apiVersion")]
-    pub api_version: String,
-    pub kind: String,
-    pub name: String,
-    #[serde(default)]
-    pub display_name: Option<String>,
-    #[serde(default)]
-    pub description: Option<String>,
-    #[serde(default)]
-    pub category: Option<String>,
-    #[serde(default)]
-    pub os_family: Option<String>,
-    #[serde(default)]
-    pub os_version: Option<String>,
-    pub spec: Value,
-}
-
 /// What the seed files hold.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the names say it all")]
 pub struct Seeds {
     pub roles: Vec<RoleSeed>,
-    pub templates: Vec<TemplateSeed>,
+    pub templates: Vec<TemplateDocument>,
     pub sizes: Vec<SizeDraft>,
 }
 
@@ -90,18 +68,18 @@ pub async fn execute(
     let context = RequestContext::system("seed");
     let mut done = Seeded::default();
     for role in seeds.roles {
-        if seed_role(platform, &role).await? {
+        if seed_role(platform, &context, &role).await? {
             done.roles.push(role.name);
         }
     }
     for template in seeds.templates {
-        if seed_template(platform, &context, &template).await? {
+        if import::seed(platform, &context, &template).await? {
             done.templates.push(template.name);
         }
     }
     for draft in seeds.sizes {
         let name = draft.name.clone();
-        if seed_size(platform, &context, draft).await? {
+        if instance_size::create::seed(platform, &context, draft).await? {
             done.sizes.push(name);
         }
     }
@@ -118,7 +96,7 @@ pub async fn has_admin(platform: &Platform) -> Result<bool, UseCaseError> {
     Ok(uow.identity().any_platform_admin().await?)
 }
 
-async fn seed_role(platform: &Platform, role: &RoleSeed) -> Result<bool, UseCaseError> {
+async fn seed_role(platform: &Platform, context: &RequestContext, role: &RoleSeed) -> Result<bool, UseCaseError> {
     let new = NewRole {
         id: platform.ids.id(),
         key: Some(role.key.clone()),
@@ -129,58 +107,14 @@ async fn seed_role(platform: &Platform, role: &RoleSeed) -> Result<bool, UseCase
         built_in: true,
     };
     let mut uow = platform.begin().await?;
-    let created = uow.identity().ensure_role(&new).await?;
-    uow.commit().await?;
-    Ok(created)
-}
-
-async fn seed_template(
-    platform: &Platform,
-    context: &RequestContext,
-    seed: &TemplateSeed,
-) -> Result<bool, UseCaseError> {
-    if seed.api_version != "shepherd/v1" || seed.kind != "Template" {
-        return Err(UseCaseError::Broken("a template seed is not a shepherd/v1 Template"));
-    }
-    let spec = TemplateSpec::parse(&seed.spec)?;
-    let now = platform.now();
-    let mut uow = platform.begin().await?;
-    if uow.catalog().template_exists(&seed.name).await? {
+    if !uow.identity().ensure_role(&new).await? {
         return Ok(false);
     }
-    let template = NewTemplate {
-        id: platform.ids.id(),
-        name: seed.name.clone(),
-        version: None,
-        status: TemplateStatus::Active,
-        display_name: seed.display_name.clone(),
-        description: seed.description.clone(),
-        category: seed.category.clone(),
-        os_family: seed.os_family.clone(),
-        os_version: seed.os_version.clone(),
-        content_sha256: content_hash(platform, &spec)?,
-        spec,
-        seeded: true,
-        created_by: context.actor.clone(),
-        at: now,
-    };
-    uow.catalog().insert_template(&template).await?;
-    let entry = AuditEntry::new(AuditAction::TemplateImport, "template", template.id).named(&template.name);
-    platform.audit(&mut *uow, context, now, [entry]).await?;
-    uow.commit().await?;
-    Ok(true)
-}
-
-async fn seed_size(platform: &Platform, context: &RequestContext, draft: SizeDraft) -> Result<bool, UseCaseError> {
-    let size = draft.into_size(platform.ids.id())?;
-    let now = platform.now();
-    let mut uow = platform.begin().await?;
-    if uow.catalog().size_exists(&size.name).await? {
-        return Ok(false);
-    }
-    uow.catalog().insert_size(&size, &context.actor).await?;
-    let entry = AuditEntry::new(AuditAction::InstanceSizeCreate, "instance_size", size.id).named(&size.name);
-    platform.audit(&mut *uow, context, now, [entry]).await?;
+    let keys: Vec<&str> = new.permissions.iter().map(|permission| permission.as_str()).collect();
+    let entry = AuditEntry::new(AuditAction::RoleCreate, "role", new.id)
+        .named(&new.name)
+        .details(json!({"permissions": keys, "enabled": true}));
+    platform.audit(&mut *uow, context, platform.now(), [entry]).await?;
     uow.commit().await?;
     Ok(true)
 }

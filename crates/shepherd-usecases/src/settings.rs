@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shepherd_domain::audit::RetentionDays;
+use shepherd_domain::audit_webhook::is_variable_name;
+use shepherd_domain::mask::Mask;
 use shepherd_domain::naming::NamingRules;
 use shepherd_domain::password::PasswordPolicy;
 use shepherd_domain::policy::SelfApproval;
@@ -42,10 +45,27 @@ pub struct Settings {
     pub features: Features,
     /// `vm.creation_timeout`: how long a machine may stay in CREATING.
     pub creation_timeout: Duration,
+    /// `vm.initial_password_ttl`: how long the owner of a machine can be shown its one-time password.
+    pub initial_password_ttl: Duration,
     /// `adoption.scan_interval`.
     pub adoption_interval: Duration,
     /// `reconciler.*`.
     pub reconciler: ReconcilerSettings,
+    /// `schema.*`.
+    pub schema: SchemaSettings,
+    /// What the file of `mask.file` says, or the built-in mask.
+    pub mask: Arc<Mask>,
+}
+
+/// How schemas of virtual machines are fetched.
+#[derive(Clone, Debug)]
+pub struct SchemaSettings {
+    /// How long one attempt may take.
+    pub fetch_timeout: Duration,
+    /// Retries after 30, 60, 120 s; after as many failures the administrators are told.
+    pub fetch_retries: u32,
+    /// Whether sizes and templates are validated again when a schema is there.
+    pub validate_on_version_change: bool,
 }
 
 /// Parts of the product that are off unless they are switched on.
@@ -109,24 +129,67 @@ pub struct UpkeepSettings {
 /// `audit.webhook_env_allowlist`: the variables of the server's environment that headers of audit webhooks may name, and
 /// what they hold. Only the names are ever shown.
 #[derive(Clone, Default)]
-pub struct HeaderVariables(BTreeMap<String, Option<Zeroizing<String>>>);
+pub struct HeaderVariables(BTreeMap<String, HeaderVariable>);
+
+#[derive(Clone, Default)]
+struct HeaderVariable {
+    value: Option<Zeroizing<String>>,
+    /// The receivers it is for; all when there are none.
+    origins: Vec<String>,
+}
 
 impl HeaderVariables {
-    /// The variables of a list, read by `read`.
-    pub fn read(names: &[String], read: impl Fn(&str) -> Option<String>) -> Self {
-        let variables = names.iter().map(|name| (name.clone(), read(name).map(Zeroizing::new)));
-        Self(variables.collect())
+    /// The variables of a list, read by `read`. An entry is a name, or a name and the only origin it is for:
+    /// `NAME@https://host`; several entries of one name add up.
+    pub fn read(entries: &[String], read: impl Fn(&str) -> Option<String>) -> Self {
+        let mut variables: BTreeMap<String, HeaderVariable> = BTreeMap::new();
+        for entry in entries {
+            let (name, origin) = Self::parts(entry);
+            let variable = variables.entry(name.to_owned()).or_default();
+            variable.value = read(name).map(Zeroizing::new);
+            variable.origins.extend(origin.map(normal_origin));
+        }
+        Self(variables)
     }
 
-    /// Whether a header may name it, set or not.
-    pub fn allows(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+    /// Whether this can be an entry.
+    pub fn is_entry(entry: &str) -> bool {
+        let (name, origin) = Self::parts(entry);
+        let is_host = |host: &str| {
+            !host.is_empty() && !host.contains(|c: char| "/?#@\\".contains(c) || c.is_whitespace() || c.is_control())
+        };
+        is_variable_name(name) && origin.is_none_or(|origin| origin.strip_prefix("https://").is_some_and(is_host))
     }
 
-    /// What it holds, if a header may name it and it is set.
-    pub fn value(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.as_ref().map(|value| value.as_str())
+    /// Name and origin of an entry.
+    pub fn parts(entry: &str) -> (&str, Option<&str>) {
+        match entry.split_once('@') {
+            Some((name, origin)) => (name, Some(origin)),
+            None => (entry, None),
+        }
     }
+
+    /// Whether a header for the receiver at this origin may name it, set or not.
+    pub fn allows(&self, name: &str, origin: &str) -> bool {
+        self.found(name, origin).is_some()
+    }
+
+    /// What it holds, if a header for the receiver at this origin may name it and it is set.
+    pub fn value(&self, name: &str, origin: &str) -> Option<&str> {
+        self.found(name, origin)?.value.as_ref().map(|value| value.as_str())
+    }
+
+    fn found(&self, name: &str, origin: &str) -> Option<&HeaderVariable> {
+        let variable = self.0.get(name)?;
+        let is_for_it = variable.origins.is_empty() || variable.origins.contains(&normal_origin(origin));
+        is_for_it.then_some(variable)
+    }
+}
+
+/// Origins are compared as texts: whatever is written otherwise is another one.
+fn normal_origin(origin: &str) -> String {
+    let lower = origin.to_ascii_lowercase();
+    lower.strip_suffix(":443").unwrap_or(&lower).to_owned()
 }
 
 impl fmt::Debug for HeaderVariables {
@@ -225,12 +288,66 @@ impl Default for Settings {
             dry_run_warn: Duration::from_secs(10),
             features: Features::default(),
             creation_timeout: Duration::from_secs(1800),
+            initial_password_ttl: Duration::from_secs(168 * 3600),
             adoption_interval: Duration::from_secs(900),
             reconciler: ReconcilerSettings {
                 interval: Duration::from_secs(6 * 3600),
                 mark: false,
                 halt_ratio: 0.5,
             },
+            schema: SchemaSettings {
+                fetch_timeout: Duration::from_secs(30),
+                fetch_retries: 3,
+                validate_on_version_change: true,
+            },
+            mask: Arc::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_for_one_receiver_goes_to_no_other() {
+        let entries = ["ANY".to_owned(), "SIEM@https://Siem.example.org:443".to_owned()];
+        let variables = HeaderVariables::read(&entries, |name| (name == "SIEM").then(|| "secret".to_owned()));
+        assert_eq!(variables.value("SIEM", "https://siem.example.org"), Some("secret"));
+        for elsewhere in [
+            "https://siem.example.org:8443",
+            "https://siem.example.org@evil.example.org",
+            "https://siem.example.org.evil.example.org",
+            "http://siem.example.org",
+            "",
+        ] {
+            assert!(!variables.allows("SIEM", elsewhere), "{elsewhere}");
+            assert_eq!(variables.value("SIEM", elsewhere), None);
+            assert!(variables.allows("ANY", elsewhere));
+        }
+        assert!(!variables.allows("OTHER", "https://siem.example.org"));
+    }
+
+    #[test]
+    fn an_entry_is_a_name_with_or_without_an_origin() {
+        for entry in [
+            "SIEM",
+            "SIEM@https://siem.example.org",
+            "SIEM@https://siem.example.org:8443",
+        ] {
+            assert!(HeaderVariables::is_entry(entry), "{entry}");
+        }
+        for entry in [
+            "",
+            "SIEM@",
+            "@https://siem.example.org",
+            "SIEM@siem.example.org",
+            "SIEM@http://siem.example.org",
+            "SIEM@https://",
+            "SIEM@https://siem.example.org/",
+            "SIEM@https://a@siem.example.org",
+        ] {
+            assert!(!HeaderVariables::is_entry(entry), "{entry}");
         }
     }
 }

@@ -5,8 +5,10 @@ pub mod power;
 pub mod preview;
 pub mod request;
 pub mod request_deletion;
+pub mod request_modification;
 pub mod request_operation;
 pub(crate) mod submission;
+pub mod validate;
 
 use serde::{Deserialize, Serialize};
 use shepherd_domain::access::{Permission, ResourceAction};

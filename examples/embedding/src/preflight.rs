@@ -3,7 +3,9 @@
 use std::fmt;
 
 use chrono::DateTime;
-use shepherd_domain::access::{self, Denial, Grant, Permission, ResourceAction, ResourceRole, Scope, Subject, Target};
+use shepherd_domain::access::{
+    self, Denial, Grant, Permission, ResourceAction, ResourceRole, Scope, Subject, Target, Term,
+};
 use shepherd_domain::catalog::SizeDraft;
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::{InstanceSizeId, SystemId, UserId};
@@ -46,6 +48,7 @@ impl Requester {
             permissions: [Permission::ServiceRead, Permission::VmRead, Permission::VmCreate]
                 .into_iter()
                 .collect(),
+            term: Term::Open,
         };
         Self {
             subject: Subject::new(UserId::from_bits(ids.next()), vec![operator], [(system, role)]),
@@ -130,19 +133,20 @@ fn size_of(wish: &Wish) -> SizeDraft {
         name: "wished-for".to_owned(),
         display_name: None,
         description: None,
-        cpu_cores: wish.cpu_cores,
-        memory_mb: wish.memory_mb,
+        cpu_cores: Some(wish.cpu_cores),
+        memory_mb: Some(wish.memory_mb),
         disk_gb: 100,
         min_disk_gb: 50,
         max_disk_gb: 500,
         cpu_request: wish.cpu_request,
         memory_request_mb: None,
-        dedicated_cpu: false,
-        requires_gpu: false,
-        requires_sriov: false,
-        requires_hugepages: false,
+        dedicated_cpu: None,
+        requires_gpu: None,
+        requires_sriov: None,
+        requires_hugepages: None,
         hugepages_size: None,
-        gpu_devices: Vec::new(),
+        gpu_devices: None,
+        spec_overrides: Default::default(),
         sort_order: 0,
         enabled: true,
     }

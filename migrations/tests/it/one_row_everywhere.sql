@@ -142,3 +142,11 @@ VALUES (
     '00000000-0000-7000-8000-000000000065', '00000000-0000-7000-8000-000000000064', 'GHOST',
     '00000000-0000-7000-8000-000000000011', 'dev', 'dev-shop-redis-01', '00000000-0000-7000-8000-000000000014'
 );
+
+INSERT INTO kubevirt_schemas (minor_version, schema, source, sha256)
+VALUES ('1.6', '{}', 'cluster', repeat('0', 64));
+
+INSERT INTO vm_initial_credentials (vm_id, username, password, password_key_id, hash, hash_key_id, expires_at)
+VALUES (
+    '00000000-0000-7000-8000-000000000014', 'cloud-user', '\x01', '0a1b2c3d', '\x02', '0a1b2c3d', now()
+);

@@ -73,6 +73,11 @@ impl<'a> Bed<'a> {
         &self.shepherd
     }
 
+    /// Where the product's source lies.
+    pub(super) fn workspace(&self) -> &Workspace {
+        self.workspace
+    }
+
     /// The program that simulates many clusters.
     pub(super) fn fleet(&self) -> &Path {
         &self.fleet

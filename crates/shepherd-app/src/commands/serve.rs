@@ -14,6 +14,7 @@ use shepherd_postgres::{QueueWorker, WorkerOptions};
 use shepherd_usecases::audit_webhook;
 use shepherd_usecases::controllers;
 use shepherd_usecases::execution::Executor;
+use shepherd_usecases::schema;
 use shepherd_usecases::upkeep::{self, Upkeep};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -137,6 +138,11 @@ fn run_controllers(wired: &Wired, pool: &TaskPool) {
     pool.supervise_loop("watch", move || {
         let platform = Arc::clone(&platform);
         async move { controllers::watch::run(&platform).await }
+    });
+    let platform = Arc::clone(&wired.platform);
+    pool.supervise_loop("schema update", move || {
+        let platform = Arc::clone(&platform);
+        async move { schema::update::run(&platform).await }
     });
     let platform = Arc::clone(&wired.platform);
     pool.supervise_loop("audit push", move || {

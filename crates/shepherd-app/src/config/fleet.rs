@@ -76,12 +76,16 @@ pub struct VmConfig {
     /// How long a machine may stay in CREATING.
     #[serde(with = "humantime_serde")]
     pub creation_timeout: Duration,
+    /// How long the owner of a machine can be shown its one-time password.
+    #[serde(with = "humantime_serde")]
+    pub initial_password_ttl: Duration,
 }
 
 impl Default for VmConfig {
     fn default() -> Self {
         Self {
             creation_timeout: Duration::from_secs(1800),
+            initial_password_ttl: Duration::from_secs(168 * 3600),
         }
     }
 }

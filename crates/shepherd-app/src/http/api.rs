@@ -9,6 +9,7 @@ mod clones;
 mod clusters;
 mod encryption_keys;
 mod events;
+mod initial_password;
 mod instance_sizes;
 mod legal_holds;
 mod members;
@@ -16,8 +17,10 @@ mod migrations;
 mod namespaces;
 mod notifications;
 mod reconciler;
+mod revisions;
 mod role_bindings;
 mod roles;
+mod schema;
 mod services;
 mod sessions;
 mod snapshots;
@@ -25,6 +28,7 @@ mod systems;
 mod tasks;
 mod templates;
 mod users;
+mod vm_changes;
 mod vm_power;
 mod vms;
 
@@ -47,7 +51,10 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(members::routes)
             .configure(services::routes)
             .configure(vms::routes)
+            .configure(initial_password::routes)
             .configure(vm_power::routes)
+            .configure(vm_changes::routes)
+            .configure(revisions::routes)
             .configure(approvals::routes)
             .configure(tasks::routes)
             .configure(events::routes)
@@ -55,6 +62,7 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(namespaces::routes)
             .configure(templates::routes)
             .configure(instance_sizes::routes)
+            .configure(schema::routes)
             .configure(users::routes)
             .configure(sessions::routes)
             .configure(roles::routes)

@@ -25,6 +25,9 @@ pub(super) fn layer(config: &ServerConfig) -> Cors {
             "etag",
             "retry-after",
             "idempotency-replayed",
+            "x-schema-version",
+            "x-schema-fallback",
+            "x-schema-status",
         ])
         .max_age(12 * 3600);
     for origin in &config.allowed_origins {

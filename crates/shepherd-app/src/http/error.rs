@@ -153,9 +153,14 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::InvalidKubeconfig
         | ErrorCode::OutboundBlocked
         | ErrorCode::TemplateSpecViolation
+        | ErrorCode::TemplateValidationFailed
+        | ErrorCode::InvalidSpecOverrides
+        | ErrorCode::SpecOverrideConflict
+        | ErrorCode::SchemaValidationFailed
         | ErrorCode::OvercommitInvalid
         | ErrorCode::DedicatedCpuOvercommitConflict
         | ErrorCode::DiskSizeOutOfRange
+        | ErrorCode::DiskShrinkNotAllowed
         | ErrorCode::CapabilityMissing
         | ErrorCode::StorageClassNotFound
         | ErrorCode::ImmutableField
@@ -176,6 +181,9 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::ServiceNotFound
         | ErrorCode::MemberNotFound
         | ErrorCode::VmNotFound
+        | ErrorCode::RevisionNotFound
+        | ErrorCode::InitialPasswordNotAvailable
+        | ErrorCode::SchemaNotAvailable
         | ErrorCode::TicketNotFound
         | ErrorCode::TaskNotFound
         | ErrorCode::EventNotFound
@@ -223,6 +231,8 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::SystemHasServices
         | ErrorCode::ServiceHasVms
         | ErrorCode::NamespaceInUse
+        | ErrorCode::TemplateInUse
+        | ErrorCode::InstanceSizeInUse
         | ErrorCode::RoleInUse
         | ErrorCode::LastOwnerCannotBeRemoved
         | ErrorCode::LastPlatformAdmin
@@ -239,6 +249,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::InternalError
         | ErrorCode::NamespaceCreationFailed
         | ErrorCode::VmCreationFailed
+        | ErrorCode::VmModifyFailed
         | ErrorCode::VmDeletionFailed
         | ErrorCode::VmPowerFailed
         | ErrorCode::VmSnapshotFailed

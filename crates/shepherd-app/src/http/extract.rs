@@ -232,7 +232,7 @@ fn parse<T: DeserializeOwned + ToSchema>(api: &Api, bytes: &[u8]) -> Result<(T, 
 }
 
 /// PostgreSQL has no text with U+0000 in it, and nobody types one.
-fn holds_nul(value: &Value) -> bool {
+pub(super) fn holds_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(holds_nul),

@@ -240,10 +240,6 @@ async fn a_password_from_above_ends_all_sessions(office: &Office) {
     let admin = office.admin();
     let eve = office.enrol("eve").await;
     let other = log_in(&office.nobody(), "eve", PASSWORD).await;
-    let reused = patch(&admin, &eve.id, &json!({"password": PASSWORD})).await;
-    let why = json!([{"field": "password", "code": "REUSED"}]);
-    assert_eq!(reused.body["field_errors"], why);
-    reused.refused(400, "PASSWORD_POLICY_VIOLATION");
     office.caller(&eve.token).get("/auth/sessions").await.ok(200);
 
     let change = json!({"password": GIVEN, "email": "eve@example.org"});
@@ -258,9 +254,10 @@ async fn a_password_from_above_ends_all_sessions(office: &Office) {
     };
     log_in(PASSWORD).await.refused(401, "INVALID_CREDENTIALS");
     assert_eq!(log_in(GIVEN).await.ok(200)["force_password_change"], true);
-    let kept = json!({"password": PASSWORD, "force_password_change": false});
+    // The same one again: the answer does not tell that it was.
+    let kept = json!({"password": GIVEN, "force_password_change": false});
     patch(&admin, &eve.id, &kept).await.ok(200);
-    assert_eq!(log_in(PASSWORD).await.ok(200)["force_password_change"], false);
+    assert_eq!(log_in(GIVEN).await.ok(200)["force_password_change"], false);
 
     let details = format!(
         "SELECT params->>'fields' FROM audit_logs WHERE action = 'user.update' AND resource_id = '{}' \

@@ -159,7 +159,10 @@ impl Place {
         let home = Home::new().await;
         home.seed().await;
         let env = [
-            ("AUDIT_WEBHOOK_ENV_ALLOWLIST", "SIEM_TOKEN,SIEM_UNSET".to_owned()),
+            (
+                "AUDIT_WEBHOOK_ENV_ALLOWLIST",
+                "SIEM_TOKEN,SIEM_UNSET,OTHER_TOKEN@https://siem.example.org".to_owned(),
+            ),
             ("SIEM_TOKEN", TOKEN.to_owned()),
         ];
         let server = Replica::start(&home, "api,controllers", &env).await;
@@ -362,7 +365,7 @@ async fn refuses_what_cannot_be_sent(place: &Place, receiver: &Receiver) {
         hook[field] = value;
         hook
     };
-    let rows: [(&str, Value, &str, &str); 12] = [
+    let rows: Vec<(&str, Value, &str, &str)> = vec![
         ("url", json!("ftp://example.org"), "url", "INVALID_FORMAT"),
         ("url", json!("http://1.1.1.1/"), "url", "INVALID_FORMAT"),
         ("url", json!("https://user:word@example.org/"), "url", "INVALID_FORMAT"),
@@ -385,6 +388,13 @@ async fn refuses_what_cannot_be_sent(place: &Place, receiver: &Receiver) {
         (
             "headers",
             json!({"X-A": "${ENV:ENCRYPTION_KEY}"}),
+            "headers.X-A",
+            "UNKNOWN_VALUE",
+        ),
+        // It is for another receiver.
+        (
+            "headers",
+            json!({"X-A": "${ENV:OTHER_TOKEN}"}),
             "headers.X-A",
             "UNKNOWN_VALUE",
         ),

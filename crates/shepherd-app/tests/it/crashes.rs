@@ -9,7 +9,14 @@ use crate::server::{Env, eventually};
 use crate::world::{CARRIED_OUT, World, creations};
 
 /// The steps of a creation between which a process can die.
-const CREATION: [&str; 5] = ["claimed", "namespace_ensured", "applied", "carried_out", "recorded"];
+const CREATION: [&str; 6] = [
+    "claimed",
+    "password_kept",
+    "namespace_ensured",
+    "applied",
+    "carried_out",
+    "recorded",
+];
 /// The steps of a deletion.
 const DELETION: [&str; 5] = ["claimed", "deletion_asked", "gone", "carried_out", "recorded"];
 /// An operation on an existing machine: its name in the path, the steps of its own between which a process can die,
@@ -215,7 +222,7 @@ async fn deletion_killed_at(step: &str) {
 }
 
 /// A queue that notices dead workers soon.
-fn queue() -> Vec<(&'static str, String)> {
+pub fn queue() -> Vec<(&'static str, String)> {
     vec![
         ("QUEUE_HEARTBEAT", "1s".to_owned()),
         ("QUEUE_RECOVERY_THRESHOLD", "3s".to_owned()),
@@ -223,7 +230,7 @@ fn queue() -> Vec<(&'static str, String)> {
 }
 
 /// Starts a worker, lets it get to a step and kills it there.
-async fn die_at(world: &World, step: &str) {
+pub async fn die_at(world: &World, step: &str) {
     let marker = world.home.path("halted");
     let halt = ("SHEPHERD_HALT_AT", format!("{step}:{}", marker.display()));
     let env: &Env<'_> = &[queue(), vec![halt]].concat();

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use shepherd_simulator::{FaultEffect, FaultRule};
 
+use crate::client::send;
 use crate::server::eventually;
 use crate::world::{CARRIED_OUT, User, World, creations, text};
 
@@ -21,7 +23,20 @@ async fn what_the_cluster_would_refuse_is_refused_before_anybody_has_to_decide()
         "name": "refused",
         "spec": {"image_source": {"container_disk": {"image": "registry.example/reject-me:1"}}},
     });
-    let template = world.as_(User::Admin).post("/admin/templates", &template).await.ok(201);
+    // It would be refused already when it is saved, if a cluster could be asked then.
+    let admin = world.as_(User::Admin);
+    let clusters = admin.get("/admin/clusters?environment=test").await.ok(200);
+    let cluster = format!("/admin/clusters/{}", text(&clusters["items"][0]["id"]));
+    let enable = async |enabled: bool| {
+        let change = admin
+            .request(Method::PATCH, &cluster)
+            .json(&json!({"enabled": enabled}));
+        send(change).await.ok(200)
+    };
+    enable(false).await;
+    let template = admin.post("/admin/templates", &template).await.ok(201);
+    assert_eq!(template.get("validated_at"), None);
+    enable(true).await;
     let mut body = world.vm_body("dev");
     body["template_id"] = template["id"].clone();
 

@@ -12,7 +12,7 @@ const PERIODIC: &str = "graphile_worker.jobs WHERE task_identifier = 'periodic_j
 const DEAD_LETTERS: &str = "graphile_worker.jobs WHERE task_identifier = 'event_job' AND attempts >= max_attempts";
 
 /// Asks for a run of a periodic job, as the cron does, and waits until nothing periodic is left to do.
-async fn run(home: &Home, job: &str) {
+pub async fn run(home: &Home, job: &str) {
     let add = format!(
         "SELECT id::text FROM graphile_worker.add_job('periodic_job', payload => '{{\"job\": \"{job}\"}}', \
              queue_name => 'periodic:{job}', job_key => 'periodic:{job}', max_attempts => 1)"

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use shepherd_domain::access::{
-    Denial, Grant, Permission, ResourceAction, ResourceRole, Scope, Subject, Target, Visibility, authorize,
+    Denial, Grant, Permission, ResourceAction, ResourceRole, Scope, Subject, Target, Term, Visibility, authorize,
 };
 use shepherd_domain::ids::{SystemId, UserId};
 use shepherd_domain::{Environment, EnvironmentSet};
@@ -58,6 +58,7 @@ impl Person {
                 scope: binding.system.map_or(Scope::Global, Scope::System),
                 environments: binding.environments.iter().copied().collect(),
                 permissions: binding.keys.iter().copied().collect(),
+                term: Term::Open,
             })
             .collect();
         Subject::new(USER, grants, self.memberships.iter().copied())

@@ -28,10 +28,10 @@ fn cluster(name: &str) -> Candidate {
 
 fn gpu_size() -> InstanceSize {
     sizes::size_of(|draft| {
-        draft.gpu_devices = vec![GpuDevice {
+        draft.gpu_devices = Some(vec![GpuDevice {
             name: "gpu1".to_owned(),
             device_name: "nvidia.com/A10".to_owned(),
-        }];
+        }]);
     })
 }
 

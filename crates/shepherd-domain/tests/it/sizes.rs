@@ -1,6 +1,7 @@
 //! Instance sizes against catalog.md §2.
 
 use proptest::prelude::*;
+use serde_json::{Map, json};
 use shepherd_domain::ErrorCode;
 use shepherd_domain::catalog::{GpuDevice, InstanceSize, SizeDraft};
 use shepherd_domain::ids::InstanceSizeId;
@@ -14,19 +15,20 @@ pub(crate) fn draft() -> SizeDraft {
         name: "large".to_owned(),
         display_name: None,
         description: None,
-        cpu_cores: 4,
-        memory_mb: 8192,
+        cpu_cores: Some(4),
+        memory_mb: Some(8192),
         disk_gb: 100,
         min_disk_gb: 50,
         max_disk_gb: 500,
         cpu_request: None,
         memory_request_mb: None,
-        dedicated_cpu: false,
-        requires_gpu: false,
-        requires_sriov: false,
-        requires_hugepages: false,
+        dedicated_cpu: None,
+        requires_gpu: None,
+        requires_sriov: None,
+        requires_hugepages: None,
         hugepages_size: None,
-        gpu_devices: Vec::new(),
+        gpu_devices: None,
+        spec_overrides: Map::new(),
         sort_order: 0,
         enabled: true,
     }
@@ -66,14 +68,14 @@ fn an_ordinary_size_keeps_what_it_was_given() {
 fn a_size_says_only_what_is_special_about_it() {
     let draft: SizeDraft = serde_json::from_str(r#"{"name": "s", "cpu_cores": 1, "memory_mb": 512}"#).unwrap();
     assert_eq!((draft.min_disk_gb, draft.disk_gb, draft.max_disk_gb), (50, 100, 500));
-    assert!(draft.enabled && !draft.dedicated_cpu && draft.gpu_devices.is_empty());
+    assert!(draft.enabled && draft.dedicated_cpu.is_none() && draft.gpu_devices.is_none());
     assert!(serde_json::from_str::<SizeDraft>(r#"{"name": "s", "cpu_cores": 1, "memory_mb": 512, "gpu": 1}"#).is_err());
 }
 
 #[test]
 fn a_field_outside_its_range_is_named() {
     type Change = fn(&mut SizeDraft);
-    let cases: [(&str, FieldCode, Change); 19] = [
+    let cases: [(&str, FieldCode, Change); 26] = [
         ("name", FieldCode::InvalidFormat, |draft| draft.name = String::new()),
         ("name", FieldCode::InvalidFormat, |draft| {
             draft.name = "Large".to_owned()
@@ -85,8 +87,8 @@ fn a_field_outside_its_range_is_named() {
             draft.name = "large-".to_owned()
         }),
         ("name", FieldCode::InvalidFormat, |draft| draft.name = "l".repeat(64)),
-        ("cpu_cores", FieldCode::OutOfRange, |draft| draft.cpu_cores = 0),
-        ("memory_mb", FieldCode::OutOfRange, |draft| draft.memory_mb = -1),
+        ("cpu_cores", FieldCode::OutOfRange, |draft| draft.cpu_cores = Some(0)),
+        ("memory_mb", FieldCode::OutOfRange, |draft| draft.memory_mb = Some(-1)),
         ("cpu_request", FieldCode::OutOfRange, |draft| {
             draft.cpu_request = Some(0)
         }),
@@ -98,25 +100,44 @@ fn a_field_outside_its_range_is_named() {
         ("disk_gb", FieldCode::OutOfRange, |draft| draft.min_disk_gb = 501),
         ("min_disk_gb", FieldCode::OutOfRange, |draft| draft.min_disk_gb = 0),
         ("hugepages_size", FieldCode::Required, |draft| {
-            draft.requires_hugepages = true
+            draft.requires_hugepages = Some(true)
         }),
         ("hugepages_size", FieldCode::UnknownValue, |draft| {
             draft.hugepages_size = Some("2Mi".to_owned())
         }),
         ("hugepages_size", FieldCode::UnknownValue, |draft| {
-            draft.requires_hugepages = true;
+            draft.requires_hugepages = Some(true);
             draft.hugepages_size = Some("4Ki".to_owned());
         }),
         ("memory_mb", FieldCode::OutOfRange, |draft| {
-            draft.requires_hugepages = true;
+            draft.requires_hugepages = Some(true);
             draft.hugepages_size = Some("1Gi".to_owned());
-            draft.memory_mb = 1536;
+            draft.memory_mb = Some(1536);
         }),
         ("gpu_devices[0]", FieldCode::InvalidFormat, |draft| {
-            draft.gpu_devices = vec![gpu("")]
+            draft.gpu_devices = Some(vec![gpu("")])
         }),
         ("gpu_devices[0]", FieldCode::InvalidFormat, |draft| {
-            draft.gpu_devices = vec![gpu(&"d".repeat(254))]
+            draft.gpu_devices = Some(vec![gpu(&"d".repeat(254))])
+        }),
+        ("cpu_cores", FieldCode::Required, |draft| draft.cpu_cores = None),
+        ("memory_mb", FieldCode::Required, |draft| draft.memory_mb = None),
+        ("display_name", FieldCode::TooLong, |draft| {
+            draft.display_name = Some("\u{e4}".repeat(256))
+        }),
+        ("description", FieldCode::TooLong, |draft| {
+            draft.description = Some("d".repeat(2_049))
+        }),
+        ("requires_gpu", FieldCode::UnknownValue, |draft| {
+            draft.requires_gpu = Some(false);
+            draft.gpu_devices = Some(vec![gpu("nvidia.com/A10")]);
+        }),
+        ("gpu_devices", FieldCode::TooLong, |draft| {
+            draft.gpu_devices = Some(vec![gpu("nvidia.com/A10"); 17])
+        }),
+        ("hugepages_size", FieldCode::UnknownValue, |draft| {
+            draft.requires_hugepages = Some(false);
+            draft.hugepages_size = Some("2Mi".to_owned());
         }),
     ];
     for (field, code, change) in cases {
@@ -132,10 +153,41 @@ fn a_field_outside_its_range_is_named() {
 }
 
 #[test]
+fn texts_are_counted_in_characters() {
+    let size = size_of(|draft| {
+        draft.display_name = Some("\u{e4}".repeat(255));
+        draft.description = Some("\u{e4}".repeat(2_048));
+    });
+    assert!(size.display_name.is_some() && size.description.is_some());
+}
+
+#[test]
+fn a_snapshot_comes_back_as_it_was_and_one_without_overrides_is_read() {
+    let size = size_of(|draft| {
+        draft.gpu_devices = Some(vec![gpu("nvidia.com/A10")]);
+        draft.spec_overrides = json!({"spec": {"template": {"spec": {"domain": {"ioThreadsPolicy": "auto"}}}}})
+            .as_object()
+            .cloned()
+            .unwrap();
+    });
+    let snapshot = serde_json::to_value(&size).unwrap();
+    assert_eq!(
+        snapshot["spec_overrides"],
+        json!({"spec.template.spec.domain.ioThreadsPolicy": "auto"})
+    );
+    let read: InstanceSize = serde_json::from_value(snapshot.clone()).unwrap();
+    assert_eq!(read, size);
+    let mut old = snapshot;
+    old.as_object_mut().unwrap().remove("spec_overrides");
+    let read: InstanceSize = serde_json::from_value(old).unwrap();
+    assert!(read.spec_overrides.is_empty());
+}
+
+#[test]
 fn all_field_errors_come_at_once() {
     let problem = parse(|draft| {
         draft.name = String::new();
-        draft.cpu_cores = 0;
+        draft.cpu_cores = Some(0);
         draft.disk_gb = 0;
     })
     .unwrap_err();
@@ -168,7 +220,7 @@ fn more_cannot_be_guaranteed_than_there_is() {
 fn dedicated_cpus_exclude_overcommit_of_cpu_and_of_memory() {
     let dedicated = |cpu_request, memory_request_mb| {
         parse(|draft| {
-            draft.dedicated_cpu = true;
+            draft.dedicated_cpu = Some(true);
             draft.cpu_request = cpu_request;
             draft.memory_request_mb = memory_request_mb;
         })
@@ -184,25 +236,25 @@ fn dedicated_cpus_exclude_overcommit_of_cpu_and_of_memory() {
 #[test]
 fn special_hardware_becomes_capability_keys() {
     let keys = |change: fn(&mut SizeDraft)| size_of(change).capabilities;
-    assert_eq!(keys(|draft| draft.requires_gpu = true), ["gpu"]);
-    assert_eq!(keys(|draft| draft.requires_sriov = true), ["sriov"]);
+    assert_eq!(keys(|draft| draft.requires_gpu = Some(true)), ["gpu"]);
+    assert_eq!(keys(|draft| draft.requires_sriov = Some(true)), ["sriov"]);
     assert_eq!(
-        keys(|draft| draft.gpu_devices = vec![gpu("nvidia.com/A10")]),
+        keys(|draft| draft.gpu_devices = Some(vec![gpu("nvidia.com/A10")])),
         ["gpu:nvidia.com/A10"]
     );
     assert_eq!(
-        keys(|draft| draft.gpu_devices = vec![gpu("nvidia.com/A10"), gpu("nvidia.com/A10")]),
+        keys(|draft| draft.gpu_devices = Some(vec![gpu("nvidia.com/A10"), gpu("nvidia.com/A10")])),
         ["gpu:nvidia.com/A10"]
     );
     let everything = keys(|draft| {
-        draft.requires_gpu = true;
-        draft.gpu_devices = vec![gpu("nvidia.com/A10")];
-        draft.requires_sriov = true;
-        draft.requires_hugepages = true;
+        draft.requires_gpu = Some(true);
+        draft.gpu_devices = Some(vec![gpu("nvidia.com/A10")]);
+        draft.requires_sriov = Some(true);
+        draft.requires_hugepages = Some(true);
         draft.hugepages_size = Some("1Gi".to_owned());
     });
     assert_eq!(everything, ["gpu:nvidia.com/A10", "hugepages:1gi", "sriov"]);
-    assert!(size_of(|draft| draft.gpu_devices = vec![gpu("nvidia.com/A10")]).requires_gpu);
+    assert!(size_of(|draft| draft.gpu_devices = Some(vec![gpu("nvidia.com/A10")])).requires_gpu);
 }
 
 #[test]
@@ -243,12 +295,12 @@ proptest! {
     ) {
         let [min_disk, of_disk, max_disk] = disk;
         let parsed = parse(|draft| {
-            draft.cpu_cores = cpu;
-            draft.memory_mb = memory;
+            draft.cpu_cores = Some(cpu);
+            draft.memory_mb = Some(memory);
             (draft.min_disk_gb, draft.disk_gb, draft.max_disk_gb) = (min_disk, of_disk, max_disk);
             (draft.cpu_request, draft.memory_request_mb) = (cpu_request, memory_request);
-            draft.dedicated_cpu = dedicated;
-            draft.requires_hugepages = hugepages;
+            draft.dedicated_cpu = Some(dedicated);
+            draft.requires_hugepages = Some(hugepages);
             draft.hugepages_size = page.map(str::to_owned);
         });
         let positive = [Some(cpu), Some(memory), cpu_request, memory_request, Some(min_disk)];

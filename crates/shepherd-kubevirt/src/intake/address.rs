@@ -50,16 +50,17 @@ fn is_allowed_name(name: &str, loopback_listed: bool) -> bool {
     !rooted.is_empty() && !is_metadata_name(name) && (!is_local_name(name) || loopback_listed)
 }
 
-/// Whether the address is on this host, on its link, or a metadata service.
+/// Whether the address is on this host, on its link, or a service of the cloud's own hosts.
 fn is_internal(address: IpAddr) -> bool {
     match classify(address) {
         AddressClass::Unspecified
         | AddressClass::Loopback
         | AddressClass::LinkLocal
         | AddressClass::Metadata
+        | AddressClass::CloudHost
         | AddressClass::Multicast
         | AddressClass::Broadcast => true,
-        AddressClass::Public | AddressClass::CloudHost | AddressClass::Private | AddressClass::Reserved => false,
+        AddressClass::Public | AddressClass::Private | AddressClass::Reserved => false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Disks: the root, what comes with it, and the further volumes of a template.
 
-use serde_json::{Map, Value, json};
+use std::fmt::Display;
+
+use serde_json::{Value, json};
 use shepherd_domain::catalog::{DataVolumeSource, ExtraVolume, ImageSource, VolumeSource};
 use shepherd_domain::rendering::RenderInput;
 
@@ -25,6 +27,7 @@ pub(super) struct Disks {
 /// All disks, the root first, because guests boot from the first one.
 pub(super) fn disks(input: &RenderInput<'_>) -> Disks {
     let mut made = Disks::default();
+    let disk_gb = input.numbers.disk_gb;
     match &input.template.image_source {
         ImageSource::ContainerDisk { image, pull_policy } => {
             let mut source = json!({"image": image});
@@ -32,15 +35,13 @@ pub(super) fn disks(input: &RenderInput<'_>) -> Disks {
                 source["imagePullPolicy"] = Value::from(policy.as_str());
             }
             made.add(input, ROOT, json!({"containerDisk": source}));
-            made.add_data_volume(input, DATA, json!({"blank": {}}));
+            made.add_data_volume(input, DATA, disk_gb, &blank());
         }
-        ImageSource::Pvc { namespace, name } => {
-            made.add_data_volume(input, ROOT, json!({"pvc": {"namespace": namespace, "name": name}}))
-        }
-        ImageSource::DataVolume(source) => made.add_data_volume(input, ROOT, import(source)),
+        ImageSource::Pvc { namespace, name } => made.add_data_volume(input, ROOT, disk_gb, &copy_of(namespace, name)),
+        ImageSource::DataVolume(source) => made.add_data_volume(input, ROOT, disk_gb, &filled_from(source)),
     }
     for volume in &input.template.volumes {
-        made.add(input, &volume.name, extra(volume));
+        made.add_extra(input, volume);
     }
     if let Some(volume) = cloud_init::volume(input) {
         made.add(input, cloud_init::VOLUME, volume);
@@ -56,46 +57,76 @@ impl Disks {
             .push(json!({"name": name, "disk": {"bus": input.template.guest.disk_bus}}));
     }
 
-    fn add_data_volume(&mut self, input: &RenderInput<'_>, name: &str, source: Value) {
+    fn add_data_volume(&mut self, input: &RenderInput<'_>, name: &str, size_gb: impl Display, source: &Value) {
         let full_name = format!("{}-{name}", input.identity.name);
         self.add(input, name, json!({"dataVolume": {"name": full_name}}));
         self.data_volumes.push(json!({
             "metadata": {"name": full_name, "labels": metadata::labels(input.identity)},
-            "spec": {"source": source, "storage": storage(input)},
+            "spec": {"source": source, "storage": storage(input, size_gb)},
         }));
+    }
+
+    fn add_extra(&mut self, input: &RenderInput<'_>, volume: &ExtraVolume) {
+        let name = &volume.name;
+        match &volume.source {
+            VolumeSource::EmptyDisk { size_gb } => {
+                self.add(input, name, json!({"emptyDisk": {"capacity": format!("{size_gb}Gi")}}));
+            }
+            VolumeSource::ConfigMap { name: map } => self.add(input, name, json!({"configMap": {"name": map}})),
+            VolumeSource::Secret { name: secret } => self.add(input, name, json!({"secret": {"secretName": secret}})),
+            VolumeSource::DataVolume { size_gb, source } => {
+                self.add_data_volume(input, name, size_gb, &filled_from(source));
+            }
+        }
     }
 }
 
 /// The `storage` API leaves access and volume modes to the storage profile of the class, which knows whether the
 /// class can be shared between nodes.
-fn storage(input: &RenderInput<'_>) -> Value {
-    let mut storage = json!({"resources": {"requests": {"storage": format!("{}Gi", input.numbers.disk_gb)}}});
+fn storage(input: &RenderInput<'_>, size_gb: impl Display) -> Value {
+    let mut storage = json!({"resources": {"requests": {"storage": format!("{size_gb}Gi")}}});
     if let Some(class) = &input.placement.storage_class {
         storage["storageClassName"] = Value::from(class.as_str());
     }
     storage
 }
 
-fn import(source: &DataVolumeSource) -> Value {
-    let remote = |url: &str, secret_ref: Option<&str>| {
-        let mut remote = Map::from_iter([("url".to_owned(), Value::from(url))]);
-        if let Some(secret) = secret_ref {
-            remote.insert("secretRef".to_owned(), Value::from(secret));
-        }
-        remote
-    };
+/// The `source` of a data volume.
+///
+/// The importer compares checksums since CDI 1.65. A cluster whose definitions do not know the field refuses the
+/// document, because a checksum that nobody compares must not look like one that was.
+fn filled_from(source: &DataVolumeSource) -> Value {
     match source {
-        DataVolumeSource::Http { url, secret_ref } => json!({"http": remote(url, secret_ref.as_deref())}),
+        DataVolumeSource::Http {
+            url,
+            secret_ref,
+            checksum,
+        } => {
+            let mut remote = remote(url, secret_ref.as_deref());
+            if let Some(checksum) = checksum {
+                remote["checksum"] = Value::from(checksum.as_str());
+            }
+            json!({"http": remote})
+        }
         DataVolumeSource::Registry { url, secret_ref } => json!({"registry": remote(url, secret_ref.as_deref())}),
         DataVolumeSource::S3 { url, secret_ref } => json!({"s3": remote(url, secret_ref.as_deref())}),
-        DataVolumeSource::Blank {} => json!({"blank": {}}),
+        DataVolumeSource::Pvc { namespace, name } => copy_of(namespace, name),
+        DataVolumeSource::Blank {} => blank(),
     }
 }
 
-fn extra(volume: &ExtraVolume) -> Value {
-    match &volume.source {
-        VolumeSource::EmptyDisk { size_gb } => json!({"emptyDisk": {"capacity": format!("{size_gb}Gi")}}),
-        VolumeSource::ConfigMap { name } => json!({"configMap": {"name": name}}),
-        VolumeSource::Secret { name } => json!({"secret": {"secretName": name}}),
+fn remote(url: &str, secret_ref: Option<&str>) -> Value {
+    let mut remote = json!({"url": url});
+    if let Some(secret) = secret_ref {
+        remote["secretRef"] = Value::from(secret);
     }
+    remote
+}
+
+fn copy_of(namespace: &str, name: &str) -> Value {
+    json!({"pvc": {"namespace": namespace, "name": name}})
+}
+
+fn blank() -> Value {
+    json!({"blank": {}})
 }

@@ -1,33 +1,29 @@
-//! Documents as they are, and what holds for all of them.
+//! The layers by themselves. Whole documents are looked at in `tests/it/rendering.rs`.
 
 use proptest::prelude::*;
-use shepherd_domain::catalog::{
-    CloudInit, DataVolumeSource, ExtraVolume, Firmware, GpuDevice, Guest, ImageSource, InstanceSize, Network,
-    TemplateSpec, VolumeSource,
-};
+use shepherd_domain::catalog::{CloudInit, Guest, ImageSource, InstanceSize, SpecOverrides, TemplateSpec};
 use shepherd_domain::ids::{EventId, InstanceSizeId, UserId, VmId};
-use shepherd_domain::labels;
 use shepherd_domain::rendering::{Placement, VmIdentity};
 use shepherd_domain::spec::EffectiveNumbers;
 
 use super::*;
 
-struct Case {
+mod passwords;
+
+struct Parts {
     identity: VmIdentity,
     template: TemplateSpec,
     size: InstanceSize,
-    numbers: EffectiveNumbers,
     placement: Placement,
-    run_strategy: &'static str,
 }
 
-impl Case {
-    fn new(image_source: ImageSource) -> Self {
+impl Parts {
+    fn new() -> Self {
         Self {
             identity: VmIdentity {
                 vm_id: VmId::from_bits(1),
                 event_id: EventId::from_bits(2),
-                name: "prod-shop-web-06".to_owned(),
+                name: "web-06".to_owned(),
                 namespace: "prod".to_owned(),
                 system: "shop".to_owned(),
                 service: "web".to_owned(),
@@ -37,22 +33,28 @@ impl Case {
                 revision: 1,
             },
             template: TemplateSpec {
-                image_source,
-                cloud_init: None,
+                image_source: ImageSource::ContainerDisk {
+                    image: "fedora".to_owned(),
+                    pull_policy: None,
+                },
+                cloud_init: Some(CloudInit {
+                    user_data: Some("#cloud-config\nusers: []\n".to_owned()),
+                    network_data: None,
+                }),
                 volumes: Vec::new(),
                 networks: Vec::new(),
                 guest: Guest::default(),
             },
             size: InstanceSize {
                 id: InstanceSizeId::from_bits(4),
-                name: "medium".to_owned(),
+                name: "small".to_owned(),
                 display_name: None,
                 description: None,
-                cpu_cores: 4,
-                memory_mb: 8_192,
-                disk_gb: 100,
-                min_disk_gb: 50,
-                max_disk_gb: 500,
+                cpu_cores: 1,
+                memory_mb: 1_024,
+                disk_gb: 10,
+                min_disk_gb: 10,
+                max_disk_gb: 10,
                 cpu_request: None,
                 memory_request_mb: None,
                 dedicated_cpu: false,
@@ -61,206 +63,130 @@ impl Case {
                 requires_hugepages: false,
                 hugepages_size: None,
                 gpu_devices: Vec::new(),
+                spec_overrides: SpecOverrides::default(),
                 capabilities: Vec::new(),
                 sort_order: 0,
                 enabled: true,
             },
-            numbers: EffectiveNumbers {
-                cpu_cores: 4,
-                cpu_request: 4,
-                memory_mb: 8_192,
-                memory_request_mb: 8_192,
-                disk_gb: 120,
-            },
-            placement: Placement {
-                storage_class: Some("fast".to_owned()),
-            },
-            run_strategy: "Always",
+            placement: Placement::default(),
         }
     }
 
-    fn render(&self) -> VmDocument {
-        KubeVirtRenderer.render(&RenderInput {
+    fn input(&self) -> RenderInput<'_> {
+        RenderInput {
             identity: &self.identity,
             template: &self.template,
             size: &self.size,
-            numbers: self.numbers,
+            numbers: EffectiveNumbers {
+                cpu_cores: 1,
+                cpu_request: 1,
+                memory_mb: 1_024,
+                memory_request_mb: 1_024,
+                disk_gb: 10,
+            },
             placement: &self.placement,
-            run_strategy: self.run_strategy,
-        })
+            run_strategy: "Always",
+            guest_password: None,
+        }
     }
 
-    fn yaml(&self) -> String {
-        KubeVirtRenderer.to_yaml(&self.render())
+    /// What is left of an object that somebody took over.
+    fn claimed(&self, object: Value) -> Value {
+        let input = self.input();
+        platform::claim(object, &input, &storage::disks(&input))
+    }
+
+    fn rendered(&self) -> Value {
+        KubeVirtRenderer.render(&self.input()).object
     }
 }
 
-fn container_disk() -> ImageSource {
-    ImageSource::ContainerDisk {
-        image: "quay.io/containerdisks/fedora:42".to_owned(),
-        pull_policy: None,
-    }
-}
-
-fn everything() -> Case {
-    let mut case = Case::new(ImageSource::DataVolume(DataVolumeSource::Registry {
-        url: "docker://registry/image".to_owned(),
-        secret_ref: Some("pull".to_owned()),
-    }));
-    case.template.cloud_init = Some(CloudInit {
-        user_data: Some("#cloud-config\nusers: []\n".to_owned()),
-        network_data: Some("version: 2\n".to_owned()),
-    });
-    case.template.volumes = vec![
-        ExtraVolume {
-            name: "scratch".to_owned(),
-            source: VolumeSource::EmptyDisk { size_gb: 10 },
-        },
-        ExtraVolume {
-            name: "settings".to_owned(),
-            source: VolumeSource::ConfigMap {
-                name: "web-settings".to_owned(),
-            },
-        },
-        ExtraVolume {
-            name: "keys".to_owned(),
-            source: VolumeSource::Secret {
-                name: "web-keys".to_owned(),
-            },
-        },
-    ];
-    case.template.networks = vec![
-        Network::Pod {},
-        Network::Multus {
-            name: "fast".to_owned(),
-            attachment: "net/sriov-a".to_owned(),
-        },
-        Network::Multus {
-            name: "slow".to_owned(),
-            attachment: "net/bridge-b".to_owned(),
-        },
-    ];
-    case.template.guest = Guest {
-        firmware: Firmware::Efi,
-        disk_bus: "sata".to_owned(),
-    };
-    case.size.dedicated_cpu = true;
-    case.size.requires_sriov = true;
-    case.size.requires_hugepages = true;
-    case.size.hugepages_size = Some("1Gi".to_owned());
-    case.size.requires_gpu = true;
-    case.size.gpu_devices = vec![GpuDevice {
-        name: "gpu1".to_owned(),
-        device_name: "nvidia.com/A10".to_owned(),
-    }];
-    case
+#[test]
+fn claiming_what_nobody_touched_changes_nothing() {
+    let parts = Parts::new();
+    assert_eq!(parts.claimed(parts.rendered()), parts.rendered());
 }
 
 #[test]
-fn a_container_disk_gets_a_data_disk() {
-    insta::assert_snapshot!("container_disk", Case::new(container_disk()).yaml());
+fn foreign_metadata_goes() {
+    let parts = Parts::new();
+    let mut object = parts.rendered();
+    object["status"] = json!({"ready": true});
+    object["metadata"]["labels"]["theirs"] = json!("yes");
+    object["metadata"]["annotations"]["theirs"] = json!("yes");
+    object["metadata"]["finalizers"] = json!(["theirs/stays"]);
+    object["metadata"]["ownerReferences"] = json!([{"uid": "theirs"}]);
+    object["metadata"]["generateName"] = json!("theirs-");
+    object["spec"]["running"] = json!(true);
+    object["spec"]["template"]["metadata"]["annotations"] = json!({"theirs": "yes"});
+    object["spec"]["template"]["extra"] = json!(1);
+    object["spec"]["dataVolumeTemplates"][0]["metadata"]["name"] = json!("theirs");
+    assert_eq!(parts.claimed(object), parts.rendered());
 }
 
 #[test]
-fn a_volume_is_cloned() {
-    let mut case = Case::new(ImageSource::Pvc {
-        namespace: "images".to_owned(),
-        name: "fedora-42".to_owned(),
-    });
-    case.placement.storage_class = None;
-    insta::assert_snapshot!("pvc", case.yaml());
-}
-
-#[test]
-fn an_image_is_imported() {
-    let source = DataVolumeSource::Http {
-        url: "https://images/fedora.qcow2".to_owned(),
-        secret_ref: None,
-    };
-    insta::assert_snapshot!("http_import", Case::new(ImageSource::DataVolume(source)).yaml());
-}
-
-#[test]
-fn an_overcommitted_machine_asks_for_less_than_it_may_use() {
-    let mut case = Case::new(container_disk());
-    case.numbers.cpu_request = 1;
-    case.numbers.memory_request_mb = 4_096;
-    insta::assert_snapshot!("overcommitted", case.yaml());
-}
-
-#[test]
-fn everything_at_once() {
-    insta::assert_snapshot!("everything", everything().yaml());
-}
-
-#[test]
-fn the_cloud_init_secret_holds_the_data_and_the_document_does_not() {
-    let document = everything().render();
-    let secret = document.cloud_init.as_ref().unwrap();
-    assert_eq!(secret["metadata"]["name"], "prod-shop-web-06-cloudinit");
+fn one_volume_initialises_the_guest() {
+    let parts = Parts::new();
+    let mut object = parts.rendered();
+    let theirs = json!([
+        {"name": "cloudinit", "cloudInitNoCloud": {"userData": "theirs"}},
+        {"name": "theirs", "cloudInitConfigDrive": {"userData": "theirs"}},
+        {"name": "root", "containerDisk": {"image": "fedora"}, "cloudInitNoCloud": {"userData": "theirs"}},
+        {"name": "labelled", "configMap": {"name": "theirs", "volumeLabel": "CIDATA"}},
+        {"name": "data", "dataVolume": {"name": "web-06-data"}},
+    ]);
+    object["spec"]["template"]["spec"]["volumes"] = theirs;
+    object["spec"]["template"]["spec"]["domain"]["devices"]["disks"][2]["cdrom"] = json!({"bus": "sata"});
+    let claimed = parts.claimed(object);
+    let machine = &claimed["spec"]["template"]["spec"];
     assert_eq!(
-        secret["data"],
-        json!({"networkdata": "dmVyc2lvbjogMgo=", "userdata": "I2Nsb3VkLWNvbmZpZwp1c2VyczogW10K"})
+        machine["volumes"],
+        json!([
+            {"name": "root", "containerDisk": {"image": "fedora"}},
+            {"name": "labelled", "configMap": {"name": "theirs"}},
+            {"name": "data", "dataVolume": {"name": "web-06-data"}},
+            {"name": "cloudinit", "cloudInitNoCloud": {"secretRef": {"name": "web-06-cloudinit"}}},
+        ])
     );
-    assert!(!KubeVirtRenderer.to_yaml(&document).contains("users:"));
-}
-
-#[test]
-fn network_data_alone_still_comes_with_user_data() {
-    let mut case = Case::new(container_disk());
-    case.template.cloud_init = Some(CloudInit {
-        user_data: None,
-        network_data: Some("version: 2\n".to_owned()),
-    });
-    let secret = case.render().cloud_init.unwrap();
-    assert_eq!(secret["data"]["userdata"], "I2Nsb3VkLWNvbmZpZwo=");
-    case.template.cloud_init = Some(CloudInit::default());
-    assert_eq!(case.render().cloud_init, None, "nothing to say, no Secret");
-}
-
-#[test]
-fn labels_are_on_everything_that_is_made() {
-    let document = everything().render();
-    let labels = &document.object["metadata"]["labels"];
-    assert_eq!(labels[labels::MANAGED_BY], labels::MANAGER);
-    assert_eq!(&document.object["spec"]["template"]["metadata"]["labels"], labels);
+    let rendered = parts.rendered();
     assert_eq!(
-        &document.object["spec"]["dataVolumeTemplates"][0]["metadata"]["labels"],
-        labels
-    );
-    assert_eq!(&document.cloud_init.unwrap()["metadata"]["labels"], labels);
-}
-
-#[test]
-fn the_observed_run_strategy_is_kept() {
-    let mut case = Case::new(container_disk());
-    case.run_strategy = "Halted";
-    assert_eq!(case.render().object["spec"]["runStrategy"], "Halted");
-}
-
-#[test]
-fn the_first_attachment_is_the_sriov_one() {
-    let interfaces =
-        everything().render().object["spec"]["template"]["spec"]["domain"]["devices"]["interfaces"].clone();
-    assert_eq!(
-        interfaces,
-        json!([{"name": "default", "masquerade": {}}, {"name": "fast", "sriov": {}}, {"name": "slow", "bridge": {}}])
+        machine["domain"]["devices"]["disks"],
+        rendered["spec"]["template"]["spec"]["domain"]["devices"]["disks"]
     );
 }
 
 #[test]
-fn dedicated_processors_are_never_overcommitted() {
-    let mut case = everything();
-    case.numbers.cpu_request = 1;
-    let resources = case.render().object["spec"]["template"]["spec"]["domain"]["resources"].clone();
-    assert_eq!(resources["requests"], resources["limits"]);
+fn a_guest_that_is_not_initialised_gets_no_volume_for_it() {
+    let mut parts = Parts::new();
+    parts.template.cloud_init = None;
+    parts.template.guest.initial_password = false;
+    let mut object = parts.rendered();
+    let volumes = object["spec"]["template"]["spec"]["volumes"].as_array_mut().unwrap();
+    volumes.push(json!({"name": "theirs", "cloudInitNoCloud": {"userData": "theirs"}}));
+    assert_eq!(parts.claimed(object), parts.rendered());
 }
 
 #[test]
-fn yaml_says_what_the_document_says() {
-    let document = everything().render();
-    let read: Value = serde_saphyr::from_str(&KubeVirtRenderer.to_yaml(&document)).unwrap();
-    assert_eq!(read, document.object);
+fn nothing_but_what_is_owned_survives_of_a_ruin() {
+    let parts = Parts::new();
+    let rendered = parts.rendered();
+    for ruin in [
+        json!(null),
+        json!("gone"),
+        json!({"spec": [1]}),
+        json!({"spec": {"template": {"spec": 7}}}),
+    ] {
+        let claimed = parts.claimed(ruin);
+        assert_eq!(claimed["metadata"], rendered["metadata"]);
+        assert_eq!(
+            claimed["spec"]["dataVolumeTemplates"],
+            rendered["spec"]["dataVolumeTemplates"]
+        );
+        assert_eq!(
+            claimed["spec"]["template"]["spec"]["volumes"],
+            rendered["spec"]["template"]["spec"]["volumes"]
+        );
+    }
 }
 
 #[test]
@@ -287,15 +213,39 @@ fn later_layers_win() {
     assert_eq!(base, json!({"a": {"b": 3, "c": 2}, "l": [4], "d": null}));
 }
 
+fn anything() -> impl Strategy<Value = Value> {
+    let key = "(spec|template|metadata|labels|volumes|name|cloudInitNoCloud|runStrategy|running|domain|[a-z]{1,3})";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        "[a-z]{0,4}".prop_map(Value::from)
+    ];
+    leaf.prop_recursive(6, 48, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::btree_map(key, inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
 proptest! {
+    /// Whatever a layer might do, even one that the domain would never let through.
     #[test]
-    fn equal_input_makes_equal_bytes(cpu in 1i32..64, request in 1i32..64, memory in 1i32..65_536, disk in 1i32..1_000, dedicated: bool) {
-        let mut case = everything();
-        case.size.dedicated_cpu = dedicated;
-        case.numbers = EffectiveNumbers { cpu_cores: cpu, cpu_request: request, memory_mb: memory, memory_request_mb: memory, disk_gb: disk };
-        prop_assert_eq!(case.yaml(), case.yaml());
-        let resources = case.render().object["spec"]["template"]["spec"]["domain"]["resources"].clone();
-        let number = |part: &str| resources[part]["cpu"].as_str().and_then(|text| text.parse::<i32>().ok());
-        prop_assert!(number("requests") <= number("limits"));
+    fn what_is_owned_is_owned_again(theirs in anything()) {
+        let parts = Parts::new();
+        let rendered = parts.rendered();
+        let mut object = rendered.clone();
+        lay(&mut object, json!({"spec": theirs}));
+        let claimed = parts.claimed(object);
+        let (owned, now) = (&rendered["spec"], &claimed["spec"]);
+        prop_assert_eq!(&claimed["metadata"], &rendered["metadata"]);
+        prop_assert_eq!(&now["runStrategy"], &owned["runStrategy"]);
+        prop_assert_eq!(&now["running"], &Value::Null);
+        prop_assert_eq!(&now["dataVolumeTemplates"], &owned["dataVolumeTemplates"]);
+        prop_assert_eq!(&now["template"]["metadata"], &owned["template"]["metadata"]);
+        prop_assert_eq!(&now["template"]["spec"]["hostname"], &owned["template"]["spec"]["hostname"]);
+        let volumes = now["template"]["spec"]["volumes"].as_array().unwrap();
+        let initialising: Vec<&Value> = volumes.iter().filter(|volume| !volume["cloudInitNoCloud"].is_null()).collect();
+        prop_assert_eq!(initialising, vec![&owned["template"]["spec"]["volumes"][2]]);
     }
 }

@@ -5,13 +5,16 @@ mod cloning;
 mod connecting;
 mod consoles;
 mod deleting;
+mod documents;
 mod instance_types;
 mod listing;
 mod manifests;
 mod marking;
 mod migrations;
+mod modifying;
 mod namespaces;
 mod powering;
+mod schemas;
 mod snapshotting;
 mod watching;
 
@@ -90,6 +93,8 @@ const CASES: &[Case] = cases![
     Api applying::labels_are_on_everything,
     Api applying::the_secret_belongs_to_the_machine,
     Api applying::concurrent_applies_make_one_machine,
+    Api documents::golden_documents_come_back_unpruned,
+    StrictFields documents::a_checksum_is_kept_or_refused,
     Api deleting::an_absent_machine_is_deleted,
     Api deleting::a_machine_in_an_absent_namespace_is_deleted,
     Api deleting::another_machine_of_the_name_stays,
@@ -101,6 +106,10 @@ const CASES: &[Case] = cases![
     Api namespaces::two_replicas_make_one_namespace,
     Api namespaces::a_name_the_cluster_refuses_is_invalid,
     Restricted connecting::credentials_without_rights_are_forbidden,
+    Api schemas::a_cluster_tells_what_machines_are_made_of,
+    Api schemas::a_cluster_knows_what_the_product_knows,
+    Api schemas::rendered_documents_follow_the_schema,
+    Restricted schemas::the_schema_without_rights_is_forbidden,
     Api connecting::a_server_that_is_not_there_is_unreachable,
     Api connecting::an_unknown_cluster_is_unavailable,
     Api connecting::rotated_credentials_are_used_at_once,
@@ -160,6 +169,13 @@ const CASES: &[Case] = cases![
     Api marking::another_machine_of_the_name_is_not_marked,
     Api marking::a_missing_machine_cannot_be_marked,
     Restricted marking::a_mark_without_rights_is_forbidden,
+    Api modifying::a_modification_changes_the_machine,
+    Api modifying::a_dry_run_of_a_modification_stores_nothing,
+    Api modifying::another_machine_of_the_name_is_not_modified,
+    Api modifying::a_missing_machine_is_not_made_by_a_modification,
+    Api modifying::a_modification_keeps_the_volumes_of_the_machine,
+    Controllers modifying::a_disk_grows_and_never_shrinks,
+    Api modifying::a_missing_machine_has_no_disk_to_grow,
     Snapshots snapshotting::a_snapshot_is_made_once,
     Snapshots snapshotting::a_snapshot_of_another_event_is_in_the_way,
     Snapshots snapshotting::two_replicas_make_one_snapshot,

@@ -1,85 +1,51 @@
 //! Documents to apply, made by the renderer, as they are in production.
 
 use serde_json::Value;
-use shepherd_domain::catalog::{
-    CloudInit, ExtraVolume, Firmware, Guest, ImageSource, InstanceSize, Network, TemplateSpec, VolumeSource,
-};
-use shepherd_domain::ids::{EventId, InstanceSizeId, UserId, VmId};
-use shepherd_domain::rendering::{Placement, RenderInput, VmDocument, VmIdentity};
-use shepherd_domain::spec::EffectiveNumbers;
-use shepherd_kubevirt::KubeVirtRenderer;
-use shepherd_ports::providers::VmRenderer;
+use shepherd_domain::catalog::{CloudInit, ExtraVolume, Firmware, Network, VolumeSource};
+use shepherd_domain::ids::{EventId, UserId, VmId};
+use shepherd_domain::rendering::VmDocument;
+
+use crate::golden::Golden;
 
 /// What goes into a document.
-pub struct Plan {
-    identity: VmIdentity,
-    template: TemplateSpec,
-    size: InstanceSize,
-    numbers: EffectiveNumbers,
-    run_strategy: &'static str,
-}
+pub struct Plan(Golden);
 
 impl Plan {
     /// A small machine that stays off, so that nothing but the calls of a case changes it.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            identity: VmIdentity {
-                vm_id: VmId::from_bits(0x11),
-                event_id: EventId::from_bits(0x12),
-                name: name.to_owned(),
-                namespace: namespace.to_owned(),
-                system: "shop".to_owned(),
-                service: "web".to_owned(),
-                instance: "01".to_owned(),
-                ticket_number: "TKT-000001".to_owned(),
-                created_by: UserId::from_bits(0x13),
-                revision: 1,
-            },
-            template: TemplateSpec {
-                image_source: ImageSource::ContainerDisk {
-                    image: "quay.io/containerdisks/fedora:42".to_owned(),
-                    pull_policy: None,
-                },
-                cloud_init: None,
-                volumes: Vec::new(),
-                networks: Vec::new(),
-                guest: Guest::default(),
-            },
-            size: size(),
-            numbers: EffectiveNumbers {
-                cpu_cores: 1,
-                cpu_request: 1,
-                memory_mb: 1_024,
-                memory_request_mb: 1_024,
-                disk_gb: 1,
-            },
-            run_strategy: "Halted",
-        }
+        let mut golden = Golden::plain("plan").named(namespace, name);
+        golden.identity.vm_id = VmId::from_bits(0x11);
+        golden.identity.event_id = EventId::from_bits(0x12);
+        golden.identity.created_by = UserId::from_bits(0x13);
+        golden.numbers.disk_gb = 1;
+        golden.placement.storage_class = None;
+        golden.run_strategy = "Halted";
+        Self(golden).cores(1).memory_mb(1_024)
     }
 
     /// The machine starts at once.
     pub fn running(mut self) -> Self {
-        self.run_strategy = "Always";
+        self.0.run_strategy = "Always";
         self
     }
 
     /// It has this many cores.
     pub fn cores(mut self, cores: i32) -> Self {
-        self.numbers.cpu_cores = cores;
-        self.numbers.cpu_request = cores;
+        self.0.numbers.cpu_cores = cores;
+        self.0.numbers.cpu_request = cores;
         self
     }
 
     /// It has this much memory.
     pub fn memory_mb(mut self, memory_mb: i32) -> Self {
-        self.numbers.memory_mb = memory_mb;
-        self.numbers.memory_request_mb = memory_mb;
+        self.0.numbers.memory_mb = memory_mb;
+        self.0.numbers.memory_request_mb = memory_mb;
         self
     }
 
     /// Its guest is initialised.
     pub fn cloud_init(mut self) -> Self {
-        self.template.cloud_init = Some(CloudInit {
+        self.0.template.cloud_init = Some(CloudInit {
             user_data: Some("#cloud-config\nusers: []\n".to_owned()),
             network_data: Some("version: 2\n".to_owned()),
         });
@@ -89,51 +55,34 @@ impl Plan {
     /// It uses every part of a document that needs no special hardware.
     pub fn with_everything(self) -> Self {
         let mut plan = self.cloud_init();
-        plan.template.volumes = vec![
-            ExtraVolume {
-                name: "scratch".to_owned(),
-                source: VolumeSource::EmptyDisk { size_gb: 1 },
-            },
-            ExtraVolume {
-                name: "settings".to_owned(),
-                source: VolumeSource::ConfigMap {
-                    name: "settings".to_owned(),
-                },
-            },
-            ExtraVolume {
-                name: "keys".to_owned(),
-                source: VolumeSource::Secret {
-                    name: "keys".to_owned(),
-                },
-            },
+        let volume = |name: &str, source| ExtraVolume {
+            name: name.to_owned(),
+            source,
+        };
+        let name = |name: &str| name.to_owned();
+        plan.0.template.volumes = vec![
+            volume("scratch", VolumeSource::EmptyDisk { size_gb: 1 }),
+            volume("settings", VolumeSource::ConfigMap { name: name("settings") }),
+            volume("keys", VolumeSource::Secret { name: name("keys") }),
         ];
-        plan.template.networks = vec![
+        plan.0.template.networks = vec![
             Network::Pod {},
             Network::Multus {
-                name: "extra".to_owned(),
-                attachment: "default/extra".to_owned(),
+                name: name("extra"),
+                attachment: name("default/extra"),
             },
         ];
-        plan.template.guest = Guest {
-            firmware: Firmware::Efi,
-            disk_bus: "sata".to_owned(),
-        };
-        plan.size.dedicated_cpu = true;
-        plan.size.requires_hugepages = true;
-        plan.size.hugepages_size = Some("2Mi".to_owned());
+        plan.0.template.guest.firmware = Firmware::Efi;
+        plan.0.template.guest.disk_bus = name("sata");
+        plan.0.size.dedicated_cpu = true;
+        plan.0.size.requires_hugepages = true;
+        plan.0.size.hugepages_size = Some(name("2Mi"));
         plan
     }
 
     /// The document.
     pub fn document(&self) -> VmDocument {
-        KubeVirtRenderer.render(&RenderInput {
-            identity: &self.identity,
-            template: &self.template,
-            size: &self.size,
-            numbers: self.numbers,
-            placement: &Placement::default(),
-            run_strategy: self.run_strategy,
-        })
+        self.0.document()
     }
 }
 
@@ -165,30 +114,5 @@ fn compare(wanted: &Value, found: &Value, path: &str, differences: &mut Vec<Stri
         }
     } else if wanted != found {
         differences.push(path.to_owned());
-    }
-}
-
-fn size() -> InstanceSize {
-    InstanceSize {
-        id: InstanceSizeId::from_bits(0x14),
-        name: "small".to_owned(),
-        display_name: None,
-        description: None,
-        cpu_cores: 1,
-        memory_mb: 1_024,
-        disk_gb: 1,
-        min_disk_gb: 1,
-        max_disk_gb: 10,
-        cpu_request: None,
-        memory_request_mb: None,
-        dedicated_cpu: false,
-        requires_gpu: false,
-        requires_sriov: false,
-        requires_hugepages: false,
-        hugepages_size: None,
-        gpu_devices: Vec::new(),
-        capabilities: Vec::new(),
-        sort_order: 0,
-        enabled: true,
     }
 }

@@ -7,10 +7,13 @@
 
 mod contract;
 mod documents;
+mod golden;
 mod impostor;
 mod isolation;
 mod lab;
 mod operations;
+mod pace;
+mod rendering;
 mod requests;
 mod simulated;
 

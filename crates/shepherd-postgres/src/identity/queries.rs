@@ -41,7 +41,7 @@ const SESSION_STATE: &str = "SELECT s.user_id, u.username, u.display_name, u.ena
 const HOLDINGS: &str = "SELECT jsonb_build_object( \
          'bindings', (SELECT COALESCE(jsonb_agg(to_jsonb(b) ORDER BY b.role_name), '[]') FROM ( \
              SELECT r.name AS role_name, b.scope_id, b.allowed_environments AS environments, r.permissions, \
-                 b.expires_at \
+                 b.expires_at, CASE WHEN b.source <> 'break_glass' THEN b.expires_at END AS hands_on_until \
              FROM role_bindings b JOIN roles r ON r.id = b.role_id AND r.enabled \
              WHERE b.user_id = $1 AND (b.expires_at IS NULL OR b.expires_at > $2)) b), \
          'memberships', (SELECT COALESCE(jsonb_agg(to_jsonb(m)), '[]') FROM ( \
@@ -72,6 +72,7 @@ struct BindingRow {
     environments: EnvironmentSet,
     permissions: Vec<String>,
     expires_at: Option<DateTime<Utc>>,
+    hands_on_until: Option<DateTime<Utc>>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +96,7 @@ impl From<BindingRow> for BindingRecord {
             environments: row.environments,
             permissions: permission_set(&row.permissions),
             expires_at: row.expires_at,
+            hands_on_until: row.hands_on_until,
         }
     }
 }
@@ -104,7 +106,13 @@ impl From<HoldingsRow> for Holdings {
         let of_bindings = row.bindings.iter().filter_map(|binding| binding.expires_at);
         let of_memberships = row.memberships.iter().filter_map(|membership| membership.expires_at);
         let valid_until = of_bindings.chain(of_memberships).min();
+        let membership_ends = row
+            .memberships
+            .iter()
+            .filter_map(|member| Some((member.system_id, member.expires_at?)))
+            .collect();
         Self {
+            membership_ends,
             bindings: row.bindings.into_iter().map(BindingRecord::from).collect(),
             memberships: row
                 .memberships

@@ -253,7 +253,7 @@ async fn the_locks_of_a_change_hold_off_deletions_and_other_changes() -> TestRes
         user_agent: None,
     };
     let login = other.identity().open_session(&session, 10);
-    assert!(tokio::time::timeout(LONG, login).await??);
+    assert!(tokio::time::timeout(LONG, login).await??.is_some());
     other.commit().await?;
 
     let mut other = world.begin().await?;

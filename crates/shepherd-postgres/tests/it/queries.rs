@@ -14,7 +14,6 @@ use shepherd_domain::page::PageRequest;
 use shepherd_domain::ticket::TicketStatus;
 use shepherd_domain::{ActorId, Environment};
 use shepherd_ports::audit::{AuditFilter, AuditQueries, AuditStamp};
-use shepherd_ports::catalog::{CatalogQueries, TemplateFilter};
 use shepherd_ports::clusters::{ClusterQueries, HealthResult};
 use shepherd_ports::context::RequestContext;
 use shepherd_ports::events::{EventAudience, EventFilter, EventQueries};
@@ -24,7 +23,9 @@ use shepherd_ports::leases::LeaseStore;
 use shepherd_ports::namespaces::NamespaceQueries;
 use shepherd_ports::secrets::{SecretName, SecretStore};
 use shepherd_ports::services::ServiceQueries;
+use shepherd_ports::sizes::SizeQueries;
 use shepherd_ports::systems::{Changed, NameOrCreated, SystemQueries, TextsPatch};
+use shepherd_ports::templates::{TemplateFilter, TemplateQueries};
 use shepherd_ports::tickets::{TicketFilter, TicketQueries};
 use shepherd_ports::vms::{NewRevision, VmQueries};
 
@@ -227,14 +228,14 @@ async fn a_new_active_template_deprecates_the_one_before() -> TestResult {
     let second = id();
     let mut work = world.begin().await?;
     assert_eq!(
-        work.catalog()
-            .insert_template(&template(second, TemplateStatus::Active)?)
+        work.templates()
+            .insert(&template(second, TemplateStatus::Active)?)
             .await?,
         2
     );
-    assert!(work.catalog().template_exists("debian").await?);
-    assert!(work.catalog().size_exists("small").await?);
-    assert!(!work.catalog().size_exists("large").await?);
+    assert!(work.templates().exists("debian").await?);
+    assert!(work.sizes().exists("small").await?);
+    assert!(!work.sizes().exists("large").await?);
     work.commit().await?;
     let store = &world.store;
     let first = store.get_template(world.template).await?.ok_or("no template")?;
@@ -399,8 +400,9 @@ async fn a_session_answers_who_it_is_and_the_epoch_of_all_rights() -> TestResult
         ip: None,
         user_agent: None,
     };
-    assert!(
+    assert_eq!(
         work.identity().open_session(&session, 1).await?,
+        Some(vec![world.session]),
         "beyond the limit the oldest one goes"
     );
     assert!(

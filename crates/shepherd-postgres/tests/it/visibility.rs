@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, TestCaseError, TestCaseResult, TestRunner};
 use proptest::{prop_assert, prop_assert_eq};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use shepherd_domain::Environment;
-use shepherd_domain::access::{Grant, Permission, ResourceAction, Subject, Target, authorize};
+use shepherd_domain::access::{Grant, Permission, ResourceAction, Subject, Target, Term, authorize};
 use shepherd_domain::ids::{EventId, SystemId, UserId};
 use shepherd_domain::page::{Page, PageRequest};
 use shepherd_ports::RepositoryError;
@@ -233,6 +233,7 @@ fn subject_of(user: UserId, holdings: Holdings) -> Subject {
         scope: binding.scope,
         environments: binding.environments,
         permissions: binding.permissions,
+        term: Term::from(binding.hands_on_until),
     });
     Subject::new(user, grants.collect(), holdings.memberships)
 }

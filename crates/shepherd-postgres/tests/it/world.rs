@@ -17,7 +17,6 @@ use shepherd_domain::ids::{
 use shepherd_domain::naming::Label;
 use shepherd_domain::ticket::{ActorKind, DecidedByKind, RequestType, TicketStatus};
 use shepherd_domain::{ActorId, Environment};
-use shepherd_ports::catalog::NewTemplate;
 use shepherd_ports::clock::NewId;
 use shepherd_ports::clusters::NewCluster;
 use shepherd_ports::crypto::Sealed;
@@ -26,6 +25,7 @@ use shepherd_ports::identity::{NewBinding, NewRole, NewSession, NewUser};
 use shepherd_ports::namespaces::NewNamespace;
 use shepherd_ports::services::NewService;
 use shepherd_ports::systems::NewSystem;
+use shepherd_ports::templates::NewTemplate;
 use shepherd_ports::tickets::{ApprovalColumns, NewStep, NewTicket, TicketContext};
 use shepherd_ports::vms::NewVm;
 use shepherd_ports::{RepositoryError, UnitOfWork, UnitOfWorkFactory as _};
@@ -143,7 +143,7 @@ impl World {
             ip: Some(IpAddr::from([192, 0, 2, 1])),
             user_agent: Some("test".to_owned()),
         };
-        assert!(work.identity().open_session(&session, 10).await?);
+        assert!(work.identity().open_session(&session, 10).await?.is_some());
         Ok(())
     }
 
@@ -174,11 +174,11 @@ impl World {
 
     async fn insert_catalogue(&self, work: &mut dyn UnitOfWork) -> Outcome<()> {
         let version = work
-            .catalog()
-            .insert_template(&template(self.template, TemplateStatus::Active)?)
+            .templates()
+            .insert(&template(self.template, TemplateStatus::Active)?)
             .await?;
         assert_eq!(version, 1);
-        work.catalog().insert_size(&size(self.size)?, &system_actor()).await?;
+        work.sizes().insert(&size(self.size)?, &system_actor()).await?;
         Ok(())
     }
 
@@ -442,7 +442,10 @@ pub fn template(template: TemplateId, status: TemplateStatus) -> Outcome<NewTemp
         os_family: Some("linux".to_owned()),
         os_version: Some("12".to_owned()),
         spec,
+        quick_fields: Vec::new(),
+        advanced_fields: Vec::new(),
         content_sha256: "0".repeat(64),
+        validated_at: None,
         seeded: false,
         created_by: system_actor(),
         at: at(0),

@@ -92,6 +92,17 @@ pub(crate) fn advance(context: &mut Context<'_>, volume: &Value) {
     }
 }
 
+/// Gives a bound claim what it asks for by now; a claim that grew while it was not bound waits for that.
+pub(crate) fn expand(store: &mut Store, claim: &Value) {
+    let asked = &claim["spec"]["resources"]["requests"]["storage"];
+    if claim["status"]["phase"] != "Bound" || asked.is_null() || claim["status"]["capacity"]["storage"] == *asked {
+        return;
+    }
+    let mut expanded = claim.clone();
+    object::status_mut(&mut expanded).insert("capacity".to_owned(), json!({"storage": asked}));
+    store.put(&CLAIMS, expanded);
+}
+
 fn is_owner_frozen(store: &Store, volume: &Value) -> bool {
     let owners = volume["metadata"]["ownerReferences"]
         .as_array()

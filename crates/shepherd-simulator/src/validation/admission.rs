@@ -1,11 +1,15 @@
 //! KubeVirt's webhooks for snapshots, restores, clones and migrations, which look at the cluster as well as at
-//! the object. What they say and which code they answer with is KubeVirt's.
+//! the object. What they say and which code they answer with is KubeVirt's. Claims are judged by the API server itself.
+
+mod claim;
 
 use serde_json::{Value, json};
 
 use crate::controller::intent::run_strategy;
 use crate::controller::{conditions, instancetype, migration};
-use crate::resources::{CLONES, INSTANCES, KUBEVIRTS, MIGRATIONS, RESTORES, ResourceDef, SNAPSHOTS, VIRTUAL_MACHINES};
+use crate::resources::{
+    CLAIMS, CLONES, INSTANCES, KUBEVIRTS, MIGRATIONS, RESTORES, ResourceDef, SNAPSHOTS, VIRTUAL_MACHINES,
+};
 use crate::status::{ApiError, Cause};
 use crate::store::Store;
 use crate::{host, object};
@@ -37,6 +41,7 @@ pub(crate) fn mutate(def: &ResourceDef, object: &mut Value) {
 pub(crate) fn admit(store: &Store, def: &ResourceDef, live: Option<&Value>, object: &Value) -> Result<(), ApiError> {
     let webhook = match def {
         def if *def == VIRTUAL_MACHINES => return machine(store, live, object),
+        def if *def == CLAIMS => return claim::admit(store, live, object),
         def if *def == SNAPSHOTS => SNAPSHOT_WEBHOOK,
         def if *def == RESTORES => RESTORE_WEBHOOK,
         def if *def == CLONES => CLONE_WEBHOOK,

@@ -91,7 +91,7 @@ fn columns(placed: &Placed, approval: &Approval<'_>, now: DateTime<Utc>) -> Appr
         template_snapshot: placed
             .template
             .as_ref()
-            .map(shepherd_ports::catalog::TemplateRecord::snapshot),
+            .map(shepherd_ports::templates::TemplateRecord::snapshot),
         size_snapshot: placed.size.as_ref().map(|size| json!(size)),
         vm_id: Some(placed.vm_id),
     }

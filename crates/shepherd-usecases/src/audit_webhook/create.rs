@@ -115,7 +115,7 @@ pub async fn execute(
 async fn check(platform: &Platform, caller: &Caller, command: &CreateAuditWebhook) -> Result<PushFilters, Problem> {
     let mut findings = Findings::default();
     findings.name(&command.name);
-    findings.headers(platform, &command.headers);
+    findings.headers(platform, &command.headers, &command.url);
     if let Some(secret) = &command.secret {
         findings.secret(secret);
     }

@@ -73,8 +73,8 @@ impl Findings {
         }
     }
 
-    /// Names in any case are one header, and variables must be of the operator's list.
-    pub(super) fn headers(&mut self, platform: &Platform, headers: &Headers) {
+    /// Names in any case are one header, and variables must be of the operator's list and for this receiver.
+    pub(super) fn headers(&mut self, platform: &Platform, headers: &Headers, url: &str) {
         if headers.len() > MAX_HEADERS {
             self.0
                 .push(FieldError::new("headers", FieldCode::TooLong).with("max_items", MAX_HEADERS));
@@ -94,7 +94,7 @@ impl Findings {
             };
             let unknown = parts.iter().any(|part| match part {
                 HeaderPart::Text(_) => false,
-                HeaderPart::Variable(variable) => !platform.settings.header_variables.allows(variable),
+                HeaderPart::Variable(variable) => !platform.settings.header_variables.allows(variable, origin(url)),
             });
             if unknown {
                 self.0.push(FieldError::new(field, FieldCode::UnknownValue));

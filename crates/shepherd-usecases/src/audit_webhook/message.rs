@@ -9,7 +9,7 @@ use shepherd_ports::crypto::SealedPlace;
 use shepherd_ports::outbound::{OutboundError, OutboundMethod, OutboundRequest};
 use zeroize::Zeroizing;
 
-use super::fields::{headers_place, secret_place};
+use super::fields::{headers_place, origin, secret_place};
 use crate::{Platform, encryption};
 
 /// From the look-up of the receiver's name to the end of its answer.
@@ -71,7 +71,7 @@ async fn signed(
     let mut headers = match &sealed.headers {
         Some(sealed) => {
             let opened = open(platform, webhook, &headers_place(webhook.id), sealed).await?;
-            resolved(platform, &opened)?
+            resolved(platform, &opened, origin(&webhook.url))?
         }
         None => Vec::new(),
     };
@@ -111,8 +111,13 @@ fn header(name: &str, value: &str) -> (String, Zeroizing<String>) {
     (name.to_owned(), Zeroizing::new(value.to_owned()))
 }
 
-/// The opened headers, their variables replaced by what the server's environment holds now.
-fn resolved(platform: &Platform, opened: &[u8]) -> Result<Vec<(String, Zeroizing<String>)>, Undelivered> {
+/// The opened headers, their variables replaced by what the server's environment holds now. A variable that is not for
+/// this receiver, perhaps no longer, is as good as none.
+fn resolved(
+    platform: &Platform,
+    opened: &[u8],
+    receiver: &str,
+) -> Result<Vec<(String, Zeroizing<String>)>, Undelivered> {
     let values: BTreeMap<String, String> = serde_json::from_slice(opened).map_err(|_| Undelivered::Sealed)?;
     let mut headers = Vec::new();
     for (name, value) in values {
@@ -124,7 +129,7 @@ fn resolved(platform: &Platform, opened: &[u8]) -> Result<Vec<(String, Zeroizing
                 HeaderPart::Variable(variable) => platform
                     .settings
                     .header_variables
-                    .value(variable)
+                    .value(variable, receiver)
                     .ok_or(Undelivered::Variable)?,
             });
         }

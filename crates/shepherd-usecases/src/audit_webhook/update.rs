@@ -94,7 +94,7 @@ async fn checked(
         findings.name(name);
     }
     if let Some(headers) = &command.headers {
-        findings.headers(platform, headers);
+        findings.headers(platform, headers, command.url.as_deref().unwrap_or(&before.url));
     }
     if let Some(secret) = &command.secret {
         findings.secret(secret);

@@ -46,7 +46,8 @@ pub async fn execute(platform: &Platform, caller: &Caller, command: ChangePasswo
         .change_password(user.id, &hash, &new_hash, caller.session, now)
         .await?
     {
-        return Err(Problem::new(ErrorCode::InvalidCurrentPassword).into());
+        drop(uow);
+        return Err(refuse(platform, caller).await?.into());
     }
     let entry = AuditEntry::new(AuditAction::UserPasswordChange, "user", user.id).named(&user.username);
     platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
@@ -66,6 +67,19 @@ async fn require_current(
         // It was right, whatever becomes of the new one.
         attempt.forgive_alone(platform).await
     } else {
-        Err(Problem::new(ErrorCode::InvalidCurrentPassword).into())
+        Err(refuse(platform, caller).await?.into())
     }
+}
+
+/// Records that somebody with a session does not know the password that goes with it.
+async fn refuse(platform: &Platform, caller: &Caller) -> Result<Problem, UseCaseError> {
+    let entry = AuditEntry::new(AuditAction::UserPasswordChange, "user", caller.subject.user())
+        .named(&caller.username)
+        .failed();
+    let mut uow = platform.begin().await?;
+    platform
+        .audit(&mut *uow, &caller.context, platform.now(), [entry])
+        .await?;
+    uow.commit().await?;
+    Ok(Problem::new(ErrorCode::InvalidCurrentPassword))
 }

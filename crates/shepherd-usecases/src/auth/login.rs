@@ -1,9 +1,12 @@
 //! Local login.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
 use shepherd_domain::ActorId;
 use shepherd_domain::audit::{AuditAction, AuditEntry};
+use shepherd_domain::ids::SessionId;
 use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_ports::UnitOfWork;
 use shepherd_ports::authentication::TokenClaims;
 use shepherd_ports::identity::{Credentials, NewSession};
 use zeroize::Zeroizing;
@@ -91,26 +94,48 @@ async fn succeed(
     );
     let mut uow = platform.begin().await?;
     // A password change ends all sessions; one that is opened with the old password meanwhile must not survive it.
-    if !uow.identity().has_password(user.id, verified_hash).await?
-        || !uow
-            .identity()
-            .open_session(&session, platform.settings.session.max_per_user)
-            .await?
-    {
+    if !uow.identity().has_password(user.id, verified_hash).await? {
         return Ok(None);
     }
+    let max = platform.settings.session.max_per_user;
+    let Some(ended) = uow.identity().open_session(&session, max).await? else {
+        return Ok(None);
+    };
     if let Some(new_hash) = new_hash {
         uow.identity().rehash(user.id, verified_hash, &new_hash).await?;
     }
     attempt.forgive(&mut *uow).await?;
     let entry = AuditEntry::new(AuditAction::UserLogin, "user", user.id).named(&user.username);
     platform.audit(&mut *uow, &context, now, [entry]).await?;
+    record_ended(platform, &mut *uow, user, &ended, marks, now).await?;
     uow.commit().await?;
     Ok(Some(LoggedIn {
         token,
         expires_at: session.expires_at,
         force_password_change: user.force_password_change,
     }))
+}
+
+/// Records the sessions that gave way to the new one; the platform ended them, and whoever logged in caused it.
+async fn record_ended(
+    platform: &Platform,
+    uow: &mut dyn UnitOfWork,
+    user: &Credentials,
+    ended: &[SessionId],
+    marks: &RequestMarks,
+    now: DateTime<Utc>,
+) -> Result<(), UseCaseError> {
+    let entries: Vec<AuditEntry> = ended
+        .iter()
+        .map(|session| {
+            AuditEntry::new(AuditAction::AuthTokenRevoke, "session", *session)
+                .named(&user.username)
+                .parent("user", user.id)
+                .details(json!({"reason": "SESSION_LIMIT"}))
+        })
+        .collect();
+    let context = marks.context(ActorId::system("sessions"), None);
+    Ok(platform.audit(uow, &context, now, entries).await?)
 }
 
 /// Notes the failure; that it counts was noted before.

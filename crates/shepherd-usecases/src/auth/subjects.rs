@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use shepherd_domain::access::{Grant, Subject};
+use shepherd_domain::access::{Grant, Subject, Term};
 use shepherd_domain::ids::UserId;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::identity::{Holdings, IdentityQueries};
@@ -86,7 +86,9 @@ pub fn subject_of(user: UserId, holdings: Holdings) -> Subject {
             scope: binding.scope,
             environments: binding.environments,
             permissions: binding.permissions,
+            term: Term::from(binding.hands_on_until),
         })
         .collect();
-    Subject::new(user, grants, holdings.memberships)
+    let ends = holdings.membership_ends.into_iter();
+    Subject::new(user, grants, holdings.memberships).with_terms(ends.map(|(system, end)| (system, Term::Until(end))))
 }

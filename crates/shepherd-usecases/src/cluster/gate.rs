@@ -10,14 +10,14 @@ use shepherd_ports::clusters::ClusterRecord;
 /// CLUSTER_UNHEALTHY while its health is anything but HEALTHY, CLUSTER_REBUILDING while its watch lists anew,
 /// CLUSTER_DEGRADED while its breaker is open.
 pub fn open(cluster: &ClusterRecord) -> Result<(), Problem> {
+    if !cluster.enabled {
+        // Nobody looks at it, so what was found last says nothing; its machines are still operated and deleted.
+        return Ok(());
+    }
     if cluster.status != ClusterStatus::Healthy {
         return Err(Problem::new(ErrorCode::ClusterUnhealthy)
             .with("cluster", cluster.name.as_str())
             .with("status", cluster.status.as_str()));
-    }
-    if !cluster.enabled {
-        // Nobody watches it, so its watch says nothing.
-        return Ok(());
     }
     let code = match cluster.watch_state {
         WatchState::Rebuilding => ErrorCode::ClusterRebuilding,

@@ -17,6 +17,7 @@ use shepherd_ports::clusters::{ClusterRecord, HealthResult};
 use shepherd_ports::leases::{HeartbeatKind, Lease};
 use shepherd_ports::providers::ProviderError;
 
+use crate::template::revalidate;
 use crate::{Platform, UseCaseError};
 
 mod record;
@@ -177,6 +178,9 @@ async fn check(
         Some(_) => Found::TooLittle,
     };
     let stored = record::store(platform, &cluster, &result, Some(&lease)).await?;
+    if stored {
+        revalidate::after_look(platform, &cluster, result.status).await;
+    }
     Ok(if stored { found } else { Found::TooLittle })
 }
 

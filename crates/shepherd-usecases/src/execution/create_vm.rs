@@ -9,17 +9,18 @@ use shepherd_domain::ids::ServiceId;
 use shepherd_domain::naming::VmName;
 use shepherd_domain::placement;
 use shepherd_domain::problem::{ErrorCode, FieldCode, Problem, Warning, WarningCode};
-use shepherd_domain::rendering::{Placement, RenderInput, VmDocument, VmIdentity};
+use shepherd_domain::rendering::{GuestPassword, Placement, RenderInput, VmDocument, VmIdentity};
 use shepherd_domain::spec::{CreatePayload, CreateSpec, EffectiveNumbers, effective_spec};
 use shepherd_domain::ticket::RequestType;
 use shepherd_domain::vm::VmStatus;
 use shepherd_domain::{ActorId, Environment};
 use shepherd_ports::UnitOfWork;
-use shepherd_ports::catalog::{SizeRecord, TemplateRecord};
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::events::NewEvent;
 use shepherd_ports::namespaces::NamespaceRecord;
 use shepherd_ports::providers::{ApplyMode, EnsuredNamespace};
+use shepherd_ports::sizes::SizeRecord;
+use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::vms::{NewRevision, NewVm};
 
@@ -29,7 +30,7 @@ use super::{Failure, revalidate};
 use crate::approval::approve::Choice;
 use crate::cluster::namespaces;
 use crate::vm::dry_run::{self, DryRun};
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, credential};
 
 /// How the machine is switched at creation.
 const RUN_STRATEGY: &str = "Always";
@@ -121,6 +122,7 @@ impl Operation for CreateVm {
             &size.size,
             numbers,
             storage_class.clone(),
+            None,
         );
         match dry_run::ask(platform, &cluster, &namespace.name, &document).await {
             DryRun::Accepted(found) => warnings.extend(found),
@@ -154,6 +156,8 @@ impl Operation for CreateVm {
         if namespace.environment != ticket.environment {
             return Err(environment_changed(&namespace, ticket.environment).into());
         }
+        let template = required(placed.template.as_ref(), "a creation was placed without a template")?;
+        crate::template::hold(uow, template).await?;
         let cluster = uow
             .clusters()
             .hold(placed.cluster)
@@ -214,7 +218,8 @@ impl Operation for CreateVm {
     async fn execute(&self, platform: &Platform, work: &Work) -> Result<Done, Failure> {
         let cluster = revalidate::cluster(platform, work.vm.cluster_id, work.ticket.environment).await?;
         revalidate_namespace(platform, work).await?;
-        let document = document(platform, work)?;
+        let document = document(platform, work).await?;
+        steps::reach(platform, Step::PasswordKept).await;
         let code = ErrorCode::VmCreationFailed;
         let found = platform
             .provider
@@ -263,6 +268,7 @@ impl Operation for CreateVm {
     ) -> Result<(), UseCaseError> {
         let uid = required(done.uid.as_deref(), "a creation ended without an object")?;
         uow.vms().set_uid(work.vm.id, uid).await?;
+        uow.credentials().forget_hash(work.vm.id).await?;
         let document = required(done.document.as_ref(), "a creation ended without a document")?;
         add_revision(platform, uow, work, &platform.renderer.to_yaml(document)).await
     }
@@ -447,6 +453,17 @@ fn check_numbers(
         );
     }
     let numbers = EffectiveNumbers::of(spec, size);
+    check_effective(numbers, size, environment, warnings)?;
+    Ok(numbers)
+}
+
+/// Checks the numbers a machine would have against its size; in production promising more than there is is told.
+pub(super) fn check_effective(
+    numbers: EffectiveNumbers,
+    size: &InstanceSize,
+    environment: Environment,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), Problem> {
     size.check_disk(numbers.disk_gb)?;
     let pairs = [
         ("cpu", numbers.cpu_request, numbers.cpu_cores),
@@ -469,7 +486,7 @@ fn check_numbers(
     if environment == Environment::Prod && numbers.is_overcommitted() {
         warnings.push(Warning::new(WarningCode::ProdOvercommit).with("instance_size", size.name.as_str()));
     }
-    Ok(numbers)
+    Ok(())
 }
 
 fn render(
@@ -479,6 +496,7 @@ fn render(
     size: &InstanceSize,
     numbers: EffectiveNumbers,
     storage_class: Option<String>,
+    guest_password: Option<&GuestPassword>,
 ) -> VmDocument {
     platform.renderer.render(&RenderInput {
         identity,
@@ -487,11 +505,12 @@ fn render(
         numbers,
         placement: &Placement { storage_class },
         run_strategy: RUN_STRATEGY,
+        guest_password,
     })
 }
 
-/// The document of an approved ticket, from its snapshots alone.
-fn document(platform: &Platform, work: &Work) -> Result<VmDocument, UseCaseError> {
+/// The document of an approved ticket, from its snapshots and the password of the guest alone.
+async fn document(platform: &Platform, work: &Work) -> Result<VmDocument, UseCaseError> {
     let ticket = &work.ticket;
     let spec = spec_of(ticket, &work.event.payload)?;
     let snapshot = required(
@@ -523,6 +542,7 @@ fn document(platform: &Platform, work: &Work) -> Result<VmDocument, UseCaseError
         revision: 1,
     };
     let numbers = EffectiveNumbers::of(&spec, &size);
+    let guest_password = credential::guest_password(platform, &work.vm, &template).await?;
     Ok(render(
         platform,
         &identity,
@@ -530,6 +550,7 @@ fn document(platform: &Platform, work: &Work) -> Result<VmDocument, UseCaseError
         &size,
         numbers,
         ticket.selected_storage_class.clone(),
+        guest_password.as_ref(),
     ))
 }
 

@@ -93,7 +93,8 @@ pub(super) fn asked_for(placed: &Placed) -> Result<&OperationPayload, UseCaseErr
     )
 }
 
-fn admit(vm: &VmRecord, request: RequestType) -> Result<(), UseCaseError> {
+/// INVALID_STATE_TRANSITION unless the request is accepted in the state of the row.
+pub(super) fn admit(vm: &VmRecord, request: RequestType) -> Result<(), UseCaseError> {
     vm.status
         .admit(request)
         .map_err(|error| UseCaseError::invalid_transition("vm", &error))
@@ -148,7 +149,7 @@ fn check_served(request: RequestType, cluster: &ClusterRecord) -> Result<(), Pro
 async fn check_migratable(platform: &Platform, vm: &VmRecord, cluster: &ClusterRecord) -> Result<(), UseCaseError> {
     let asked = platform.provider.get_vm(cluster.id, &vm.namespace, &vm.name).await;
     match asked {
-        Ok(Some(found)) if found.live_migratable == Some(false) => Err(not_supported("live-migration", cluster).into()),
+        Ok(Some(found)) if found.live_migratable != Some(true) => Err(not_supported("live-migration", cluster).into()),
         // A machine that is not there is the business of the execution, which says so.
         Ok(_) => Ok(()),
         Err(error) => {

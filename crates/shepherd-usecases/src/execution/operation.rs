@@ -13,8 +13,8 @@ use shepherd_domain::rendering::VmDocument;
 use shepherd_domain::spec::{EffectiveNumbers, OperationPayload};
 use shepherd_domain::ticket::RequestType;
 use shepherd_ports::UnitOfWork;
-use shepherd_ports::catalog::TemplateRecord;
 use shepherd_ports::events::Event;
+use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::vms::VmRecord;
 use strum::IntoEnumIterator;
@@ -23,6 +23,7 @@ use super::clone::CloneVm;
 use super::create_vm::CreateVm;
 use super::delete_vm::DeleteVm;
 use super::migrate::MigrateVm;
+use super::modify_vm::ModifyVm;
 use super::power::{RestartVm, StartVm, StopVm};
 use super::restore::RestoreVm;
 use super::snapshot::{DeleteSnapshot, SnapshotVm};
@@ -39,11 +40,11 @@ pub struct Placed {
     pub vm_id: VmId,
     /// Storage class, when one was chosen or is the default.
     pub storage_class: Option<String>,
-    /// The template version of a creation.
+    /// The template version of a creation or a modification.
     pub template: Option<TemplateRecord>,
-    /// The size of a creation.
+    /// The size of a creation or a modification.
     pub size: Option<InstanceSize>,
-    /// The numbers of a creation.
+    /// The numbers of a creation or a modification.
     pub numbers: Option<EffectiveNumbers>,
     /// What is asked of an existing machine.
     pub operation: Option<OperationPayload>,
@@ -206,6 +207,7 @@ impl Operations {
     pub fn all() -> Result<Self, UseCaseError> {
         let operations: Vec<Box<dyn Operation>> = vec![
             Box::new(CreateVm),
+            Box::new(ModifyVm),
             Box::new(DeleteVm),
             Box::new(StartVm),
             Box::new(StopVm),

@@ -13,10 +13,16 @@ use crate::Platform;
 pub enum Step {
     /// The ticket is EXECUTING, no cluster was called.
     Claimed,
+    /// Create: what the guest is given is kept.
+    PasswordKept,
     /// Create: the namespace exists.
     NamespaceEnsured,
     /// Create: the object was applied.
     Applied,
+    /// Modify: the disk has the size it is to have.
+    DiskGrown,
+    /// Modify: the document was applied.
+    Modified,
     /// Delete: the deletion was asked for.
     DeletionAsked,
     /// Delete: the object is gone.

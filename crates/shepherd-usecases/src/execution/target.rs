@@ -70,12 +70,16 @@ pub(super) fn is_ours(vm: &VmRecord, found: &ObservedVm) -> bool {
 
 /// CLUSTER_OBJECT_CONFLICT: the name of the machine belongs to an object of somebody else.
 pub(super) fn conflict(vm: &VmRecord, cluster: &ClusterRecord) -> Failure {
-    let problem = Problem::new(ErrorCode::ClusterObjectConflict)
+    let why = "an object of this name exists and was not made by this request";
+    Failure::Permanent(object_conflict(vm, cluster), why.to_owned())
+}
+
+/// The same, for whoever asks.
+pub(super) fn object_conflict(vm: &VmRecord, cluster: &ClusterRecord) -> Problem {
+    Problem::new(ErrorCode::ClusterObjectConflict)
         .with("cluster", cluster.name.as_str())
         .with("namespace", vm.namespace.as_str())
-        .with("name", vm.name.as_str());
-    let why = "an object of this name exists and was not made by this request";
-    Failure::Permanent(problem, why.to_owned())
+        .with("name", vm.name.as_str())
 }
 
 /// A failure of the operation itself, with a machine reason.

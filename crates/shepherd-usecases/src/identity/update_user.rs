@@ -14,6 +14,7 @@ use shepherd_ports::users::{AccountChange, AccountRecord};
 use zeroize::Zeroizing;
 
 use super::account;
+use crate::role::ceiling;
 use crate::{Platform, UseCaseError, bootstrap, session};
 
 /// What is asked for; `None` leaves a value, an inner `None` clears it.
@@ -94,11 +95,7 @@ async fn new_hash(
 ) -> Result<String, UseCaseError> {
     let policy = &platform.settings.password_policy;
     password::check(policy, "password", &password, &account.username)?;
-    if let Some(old) = &account.password_hash
-        && platform.passwords.verify(password.clone(), Some(old.clone())).await?
-    {
-        return Err(password::reused("password").into());
-    }
+    // Not compared with the present one: the answer would tell whether a guess at somebody's password is right.
     Ok(platform.passwords.hash(password).await?)
 }
 
@@ -115,6 +112,9 @@ async fn write(
         uow.roles().lock_administrators().await?;
     }
     let (account, holder) = account::lock(&mut *uow, caller, seen.id, now).await?;
+    if change.password_hash.is_some() {
+        ceiling::check_password_of(caller, &holder)?;
+    }
     require_unchanged(seen, &account, change, version)?;
     let fields = changed_fields(&account, change);
     if fields.is_empty() {
@@ -149,7 +149,7 @@ async fn write(
     Ok(warnings)
 }
 
-/// What was seen must still be there: the version the caller wants, and the password the new one was compared with.
+/// What was seen must still be there: the version the caller wants, and the password that is to be replaced.
 fn require_unchanged(
     seen: &AccountRecord,
     account: &AccountRecord,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use shepherd_domain::access::{BuiltInRole, Permission, Scope};
+use shepherd_domain::access::{BuiltInRole, Permission, Scope, Term};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::{RoleBindingId, UserId};
@@ -38,7 +38,8 @@ pub struct BindRole {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Creates the binding. A role of platform administrators always gets both environments.
+/// Creates the binding. A role of platform administrators always gets both environments. What the caller holds for a time
+/// is given for as long at most.
 ///
 /// # Errors
 /// FORBIDDEN, USER_NOT_FOUND, VALIDATION_FAILED, ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE, GRANT_CEILING_EXCEEDED,
@@ -79,10 +80,11 @@ pub async fn execute(
     } else {
         command.environments
     };
-    ceiling::check(&caller.subject, permissions, command.scope, environments)?;
+    let term = Term::from(command.expires_at);
+    ceiling::check_for(&caller.subject, permissions, command.scope, environments, term)?;
     ceiling::require_manager(caller, command.scope, environments)?;
     if let Scope::System(system) = command.scope {
-        ceiling::check_membership(&caller.subject, permissions, system)?;
+        ceiling::check_membership(&caller.subject, permissions, system, term)?;
         if !uow.roles().hold_system(system).await? {
             return Err(Problem::not_found(ErrorCode::SystemNotFound, system).into());
         }

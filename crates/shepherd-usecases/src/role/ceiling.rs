@@ -1,7 +1,7 @@
-//! The grant ceiling: nobody gives, takes or acts upon more than they hold (access.md §6).
+//! The grant ceiling: nobody gives, takes or acts upon more than they hold (access.md §6), nor gives it for longer.
 
 use serde_json::json;
-use shepherd_domain::access::{Permission, PermissionSet, ResourceRole, Scope, Subject};
+use shepherd_domain::access::{Permission, PermissionSet, ResourceRole, Scope, Subject, Term};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::SystemId;
 use shepherd_domain::problem::{ErrorCode, Problem};
@@ -22,7 +22,7 @@ pub fn check(
         Scope::Global => None,
         Scope::System(system) => Some(system),
     };
-    let missing: Vec<&str> = permissions
+    let missing: Vec<&'static str> = permissions
         .iter()
         .filter(|permission| {
             !environments
@@ -34,17 +34,80 @@ pub fn check(
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Problem::new(ErrorCode::GrantCeilingExceeded)
-        .with("missing_permissions", missing)
-        .with("scope", if system.is_some() { "system" } else { "global" })
-        .with("environments", json!(environments)))
+    Err(exceeded(missing, scope).with("environments", json!(environments)))
 }
 
-/// A role bound on a System makes its holder a member of it, so nobody binds one where they are less themselves.
+/// As [`check`], for a grant of some duration: each permission must also be held for as long. What ends by itself would
+/// not end otherwise: its holder would give it to another account, or to the own one, without an end.
+///
+/// # Errors
+/// GRANT_CEILING_EXCEEDED{missing_permissions, scope, environments, latest_expires_at}.
+pub fn check_for(
+    grantor: &Subject,
+    permissions: PermissionSet,
+    scope: Scope,
+    environments: EnvironmentSet,
+    wanted: Term,
+) -> Result<(), Problem> {
+    check(grantor, permissions, scope, environments)?;
+    let system = match scope {
+        Scope::Global => None,
+        Scope::System(system) => Some(system),
+    };
+    let held = |permission: Permission| {
+        let terms = environments
+            .iter()
+            .filter_map(|environment| grantor.term(permission, system, environment));
+        terms.min().unwrap_or(Term::Open)
+    };
+    let outlived: Vec<Permission> = permissions
+        .iter()
+        .filter(|permission| held(*permission) < wanted)
+        .collect();
+    let Some(latest) = outlived.iter().map(|permission| held(*permission)).min() else {
+        return Ok(());
+    };
+    let missing = outlived.into_iter().map(Permission::as_str).collect();
+    Err(exceeded(missing, scope)
+        .with("environments", json!(environments))
+        .with("latest_expires_at", json!(latest.end())))
+}
+
+/// A role on a System is not given for longer than the grantor has it, or a stronger one.
+///
+/// # Errors
+/// GRANT_CEILING_EXCEEDED{required_role, scope, latest_expires_at}.
+pub fn check_role_on(grantor: &Subject, system: SystemId, role: ResourceRole, wanted: Term) -> Result<(), Problem> {
+    let held = grantor.role_term(system, role);
+    if held >= Some(wanted) {
+        return Ok(());
+    }
+    Err(exceeded(Vec::new(), Scope::System(system))
+        .with("required_role", role.to_string())
+        .with("latest_expires_at", json!(held.and_then(Term::end))))
+}
+
+fn exceeded(missing: Vec<&'static str>, scope: Scope) -> Problem {
+    let scope = match scope {
+        Scope::Global => "global",
+        Scope::System(_) => "system",
+    };
+    Problem::new(ErrorCode::GrantCeilingExceeded)
+        .with("missing_permissions", missing)
+        .with("scope", scope)
+}
+
+/// A role bound on a System makes its holder a member of it, so nobody binds one where they are less themselves, or for
+/// longer than they are.
 ///
 /// # Errors
 /// SYSTEM_NOT_FOUND for a System the grantor has no role on, GRANT_CEILING_EXCEEDED{required_role} with a lesser one.
-pub fn check_membership(grantor: &Subject, permissions: PermissionSet, system: SystemId) -> Result<(), Problem> {
+pub fn check_membership(
+    grantor: &Subject,
+    permissions: PermissionSet,
+    system: SystemId,
+    wanted: Term,
+) -> Result<(), Problem> {
     let implied = if permissions.is_read_only() {
         ResourceRole::Viewer
     } else {
@@ -56,7 +119,7 @@ pub fn check_membership(grantor: &Subject, permissions: PermissionSet, system: S
             .with("missing_permissions", Vec::<String>::new())
             .with("required_role", implied.to_string())
             .with("scope", "system")),
-        Some(_) => Ok(()),
+        Some(_) => check_role_on(grantor, system, implied, wanted),
     }
 }
 
@@ -83,6 +146,37 @@ pub fn require_manager(caller: &Caller, scope: Scope, environments: EnvironmentS
 /// GRANT_CEILING_EXCEEDED.
 pub fn check_role(author: &Subject, permissions: PermissionSet) -> Result<(), Problem> {
     check(author, permissions, Scope::Global, EnvironmentSet::ALL)
+}
+
+/// What a role comes to permit, its holders have for as long as their bindings last, its author perhaps among them. So
+/// the author must hold it without an end.
+///
+/// # Errors
+/// GRANT_CEILING_EXCEEDED.
+pub fn check_more_of_role(author: &Subject, added: PermissionSet) -> Result<(), Problem> {
+    check_for(author, added, Scope::Global, EnvironmentSet::ALL, Term::Open)
+}
+
+/// A password gives what its account holds to whoever sets it, so nobody sets one of an account whose rights outlast the
+/// own ones.
+///
+/// # Errors
+/// GRANT_CEILING_EXCEEDED; Systems are not named, since the caller may not see them.
+pub fn check_password_of(caller: &Caller, holder: &Subject) -> Result<(), Problem> {
+    for grant in holder.grants() {
+        check_for(
+            &caller.subject,
+            grant.permissions,
+            grant.scope,
+            grant.environments,
+            grant.term,
+        )?;
+    }
+    for (system, role) in holder.roles_on_systems() {
+        let term = holder.role_term(system, role).unwrap_or(Term::Open);
+        check_role_on(&caller.subject, system, role, term)?;
+    }
+    Ok(())
 }
 
 /// Whoever acts on an account must hold at least everything its holder holds: the role bindings, and the roles on
@@ -115,6 +209,7 @@ pub fn check_account(caller: &Caller, holder: &Subject) -> Result<(), Problem> {
 mod tests {
     use std::sync::Arc;
 
+    use chrono::{DateTime, TimeDelta};
     use shepherd_domain::access::Grant;
     use shepherd_domain::ids::{SessionId, SystemId, UserId};
     use shepherd_ports::RequestContext;
@@ -131,6 +226,7 @@ mod tests {
             scope,
             environments,
             permissions: permissions.iter().copied().collect(),
+            term: Term::Open,
         };
         let grants = vec![
             grant(Scope::Global, EnvironmentSet::ALL, &[Permission::VmOperate]),
@@ -142,6 +238,42 @@ mod tests {
             username: "sam".to_owned(),
             force_password_change: false,
             context: RequestContext::system("test"),
+        }
+    }
+
+    #[test]
+    fn what_is_held_for_a_time_is_given_for_as_long_at_most() {
+        let day = |number| Term::Until(DateTime::UNIX_EPOCH + TimeDelta::days(number));
+        let grant = |environments, term| Grant {
+            scope: Scope::Global,
+            environments,
+            permissions: [Permission::VmOperate].into_iter().collect(),
+            term,
+        };
+        // In test the longer one counts, in prod there is one only.
+        let grants = vec![grant(EnvironmentSet::ALL, day(1)), grant(EnvironmentSet::TEST, day(2))];
+        let grantor = Subject::new(UserId::from_bits(3), grants, [(SHOP, ResourceRole::Admin)]);
+        let grantor = grantor.with_terms([(SHOP, day(3))]);
+        let operates: PermissionSet = [Permission::VmOperate].into_iter().collect();
+        for (environments, wanted, given) in [
+            (EnvironmentSet::TEST, day(2), true),
+            (EnvironmentSet::TEST, day(3), false),
+            (EnvironmentSet::ALL, day(1), true),
+            (EnvironmentSet::ALL, day(2), false),
+            (EnvironmentSet::ALL, Term::Open, false),
+        ] {
+            let outcome = check_for(&grantor, operates, Scope::Global, environments, wanted);
+            assert_eq!(outcome.is_ok(), given, "{environments:?} {wanted:?}");
+        }
+        for (role, wanted, given) in [
+            (ResourceRole::Viewer, day(3), true),
+            (ResourceRole::Admin, day(3), true),
+            (ResourceRole::Viewer, day(4), false),
+            (ResourceRole::Viewer, Term::Open, false),
+            (ResourceRole::Owner, day(1), false),
+        ] {
+            let outcome = check_role_on(&grantor, SHOP, role, wanted);
+            assert_eq!(outcome.is_ok(), given, "{role} {wanted:?}");
         }
     }
 

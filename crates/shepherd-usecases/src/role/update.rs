@@ -56,6 +56,12 @@ pub async fn execute(
         .as_ref()
         .map_or(before, |permissions| permissions.iter().copied().collect());
     ceiling::check_role(&caller.subject, after)?;
+    let enables = !role.enabled && command.enabled == Some(true);
+    let added: PermissionSet = after
+        .iter()
+        .filter(|permission| enables || !before.contains(*permission))
+        .collect();
+    ceiling::check_more_of_role(&caller.subject, added)?;
     if administrates(after) && !administrates(before) && uow.roles().has_narrow_bindings(role.id).await? {
         return Err(Problem::new(ErrorCode::RoleNotAssignable)
             .with("role", role.name)

@@ -30,7 +30,7 @@ pub(super) async fn notifications(platform: &Platform) -> Result<u64, UseCaseErr
 }
 
 /// Removes ended sessions, attempts to log in and wrong names that no longer count, expired answers, the signs of
-/// life of processes that are long gone, and old runs of the reconciler.
+/// life of processes that are long gone, and old runs of the reconciler; erases one-time passwords nobody asked for.
 pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
     let now = platform.now();
     let settings = &platform.settings;
@@ -47,7 +47,7 @@ pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
     ] {
         removed += remove(platform, what, ago(now, kept)).await?;
     }
-    Ok(removed)
+    Ok(removed + crate::credential::erase::execute(platform).await?)
 }
 
 /// Removes jobs that were given up long ago; their tickets tell what became of them.

@@ -28,10 +28,7 @@ pub async fn ask(platform: &Platform, cluster: &ClusterRecord, namespace: &str, 
         .provider
         .apply_vm(cluster.id, document, ApplyMode::DryRun)
         .await;
-    let mut warnings = Vec::new();
-    if started.elapsed() > platform.settings.dry_run_warn {
-        warnings.push(Warning::new(WarningCode::DryRunSlow).with("cluster", cluster.name.as_str()));
-    }
+    let mut warnings = slow(platform, cluster, started);
     match answer {
         Ok(_) => DryRun::Accepted(warnings),
         // The namespace is made just in time; until then the server cannot look at the object.
@@ -43,14 +40,28 @@ pub async fn ask(platform: &Platform, cluster: &ClusterRecord, namespace: &str, 
             );
             DryRun::Accepted(warnings)
         }
-        Err(error) => rejected(&cluster.name, &error).map_or_else(
-            || {
-                tracing::info!(cluster = %cluster.name, %error, "the dry run got no answer");
-                DryRun::Unreachable
-            },
-            DryRun::Rejected,
-        ),
+        Err(error) => refused(cluster, &error),
     }
+}
+
+/// DRY_RUN_SLOW, when a dry run that began then took long.
+pub(crate) fn slow(platform: &Platform, cluster: &ClusterRecord, started: Instant) -> Vec<Warning> {
+    if started.elapsed() > platform.settings.dry_run_warn {
+        vec![Warning::new(WarningCode::DryRunSlow).with("cluster", cluster.name.as_str())]
+    } else {
+        Vec::new()
+    }
+}
+
+/// What an error says about the object: the cluster's verdict, or none.
+pub(crate) fn refused(cluster: &ClusterRecord, error: &ProviderError) -> DryRun {
+    rejected(&cluster.name, error).map_or_else(
+        || {
+            tracing::info!(cluster = %cluster.name, %error, "the dry run got no answer");
+            DryRun::Unreachable
+        },
+        DryRun::Rejected,
+    )
 }
 
 /// DRY_RUN_REJECTED when the error is the server's verdict on the object, `None` when there was no verdict.

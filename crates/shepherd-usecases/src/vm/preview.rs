@@ -2,12 +2,13 @@
 
 use shepherd_domain::Environment;
 use shepherd_domain::catalog::{InstanceSize, TemplateSpec};
-use shepherd_domain::ids::UserId;
+use shepherd_domain::ids::{ClusterId, UserId};
 use shepherd_domain::naming::VmName;
 use shepherd_domain::placement;
 use shepherd_domain::problem::{Problem, Warning, WarningCode};
 use shepherd_domain::rendering::{Placement, RenderInput, VmIdentity};
 use shepherd_domain::spec::EffectiveNumbers;
+use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::tickets::ServiceFacts;
 
 use super::dry_run::{self, DryRun};
@@ -33,22 +34,37 @@ pub struct Sample<'a> {
     pub name: &'a VmName,
 }
 
-/// Renders a sample and asks the preview cluster. Without one, or when it does not answer, the request goes on with a
-/// warning.
+/// What a preview found.
+pub struct Previewed {
+    /// The cluster that judged the sample; none when there is none, or it did not answer.
+    pub cluster: Option<ClusterId>,
+    /// Findings that do not stop a request.
+    pub warnings: Vec<Warning>,
+}
+
+/// Renders a sample and asks the preview cluster: the one that is named, else the one that would be picked first.
+/// Without one, or when it does not answer, the request goes on with a warning.
 ///
 /// # Errors
-/// DRY_RUN_REJECTED.
-pub async fn run(platform: &Platform, sample: &Sample<'_>) -> Result<Vec<Warning>, UseCaseError> {
-    let clusters = platform.read.enabled_clusters().await?;
-    let candidates: Vec<_> = clusters
-        .iter()
-        .map(shepherd_ports::clusters::ClusterRecord::candidate)
-        .collect();
-    let best = placement::eligible(&candidates, sample.namespace, sample.environment, sample.size)
-        .first()
-        .map(|candidate| candidate.id);
-    let Some(cluster) = best.and_then(|id| clusters.iter().find(|cluster| cluster.id == id)) else {
-        return Ok(vec![Warning::new(WarningCode::PreviewUnavailable)]);
+/// CLUSTER_UNHEALTHY and the like about a cluster that was named and does not fit; DRY_RUN_REJECTED.
+pub async fn run(
+    platform: &Platform,
+    sample: &Sample<'_>,
+    named: Option<ClusterRecord>,
+) -> Result<Previewed, UseCaseError> {
+    let chosen = match named {
+        Some(cluster) => {
+            let candidate = cluster.candidate();
+            candidate.admit(sample.namespace, sample.environment, sample.size)?;
+            Some(cluster)
+        }
+        None => best(platform, sample).await?,
+    };
+    let Some(cluster) = &chosen else {
+        return Ok(Previewed {
+            cluster: None,
+            warnings: vec![Warning::new(WarningCode::PreviewUnavailable)],
+        });
     };
     let identity = VmIdentity {
         vm_id: platform.ids.id(),
@@ -71,12 +87,26 @@ pub async fn run(platform: &Platform, sample: &Sample<'_>) -> Result<Vec<Warning
             storage_class: cluster.effective_storage_class().map(str::to_owned),
         },
         run_strategy: "Always",
+        guest_password: None,
     });
     match dry_run::ask(platform, cluster, sample.namespace, &document).await {
-        DryRun::Accepted(warnings) => Ok(warnings),
+        DryRun::Accepted(warnings) => Ok(Previewed {
+            cluster: Some(cluster.id),
+            warnings,
+        }),
         DryRun::Rejected(problem) => Err(Problem::into(problem)),
-        DryRun::Unreachable => Ok(vec![
-            Warning::new(WarningCode::PreviewUnavailable).with("cluster", cluster.name.as_str()),
-        ]),
+        DryRun::Unreachable => Ok(Previewed {
+            cluster: None,
+            warnings: vec![Warning::new(WarningCode::PreviewUnavailable).with("cluster", cluster.name.as_str())],
+        }),
     }
+}
+
+async fn best(platform: &Platform, sample: &Sample<'_>) -> Result<Option<ClusterRecord>, UseCaseError> {
+    let clusters = platform.read.enabled_clusters().await?;
+    let candidates: Vec<_> = clusters.iter().map(ClusterRecord::candidate).collect();
+    let best = placement::eligible(&candidates, sample.namespace, sample.environment, sample.size)
+        .first()
+        .map(|candidate| candidate.id);
+    Ok(best.and_then(|id| clusters.into_iter().find(|cluster| cluster.id == id)))
 }

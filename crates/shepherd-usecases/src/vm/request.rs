@@ -5,25 +5,28 @@ use shepherd_domain::access::{Permission, ResourceAction};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::catalog::TemplateStatus;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
-use shepherd_domain::ids::{InstanceSizeId, ServiceId, TemplateId, UserId};
+use shepherd_domain::ids::{ClusterId, InstanceSizeId, ServiceId, TemplateId, UserId};
 use shepherd_domain::naming::VmName;
 use shepherd_domain::policy::{Decision, default_decision};
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem, Warning};
 use shepherd_domain::spec::{CreatePayload, CreateSpec, EffectiveNumbers, NamedSize, NamedTemplate};
 use shepherd_domain::ticket::{RequestType, TicketStatus};
 use shepherd_ports::UnitOfWork;
-use shepherd_ports::catalog::{SizeRecord, TemplateRecord};
+use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::context::Caller;
 use shepherd_ports::events::NewEvent;
 use shepherd_ports::idempotency::IdempotentRequest;
 use shepherd_ports::namespaces::NamespaceRecord;
+use shepherd_ports::sizes::SizeRecord;
+use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::tickets::{CreateFacts, Named, NamedSummary, NamedVersion, NewTicket, ServiceFacts, TicketContext};
 
+use super::preview::Previewed;
 use super::submission::{self, Waiting};
 use super::{Submitted, SubmittedStatus, preview};
 use crate::authorization::{self, Guarded};
 use crate::idempotency::{self, Answer};
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, instance_size, template};
 
 /// Most characters of a reason.
 pub const MAX_REASON: usize = 1024;
@@ -68,11 +71,36 @@ pub async fn execute(
     if let Some(answer) = idempotency::replay(platform, request).await? {
         return Ok(answer);
     }
+    let Examined { checked, previewed } = examine(platform, caller, &command, None).await?;
+    submit(platform, caller, &command, &checked, previewed.warnings, request).await
+}
+
+/// A request that passed every check but the guard against duplicates.
+pub(super) struct Examined {
+    checked: Checked,
+    /// What the dry run found.
+    pub(super) previewed: Previewed,
+}
+
+impl Examined {
+    /// The numbers the machine would get.
+    pub(super) fn numbers(&self) -> EffectiveNumbers {
+        self.checked.numbers
+    }
+}
+
+/// Checks 2 to 6 of requests.md §2; the dry run goes to the named cluster, else to the one that would be picked first.
+pub(super) async fn examine(
+    platform: &Platform,
+    caller: &Caller,
+    command: &RequestVm,
+    cluster: Option<ClusterId>,
+) -> Result<Examined, UseCaseError> {
     let facts = platform
         .read
         .create_facts(command.service, &command.namespace, command.template, command.size)
         .await?;
-    let checked = check(caller, &command, facts)?;
+    let checked = check(caller, command, facts)?;
     let index = u32::try_from(checked.service.next_instance_index)
         .map_err(|_| UseCaseError::Broken("an instance index is negative"))?;
     let name = VmName::generate(
@@ -81,21 +109,43 @@ pub async fn execute(
         &checked.service.name,
         index,
     )?;
-    let warnings = preview::run(
-        platform,
-        &preview::Sample {
-            requester: caller.subject.user(),
-            service: &checked.service,
-            namespace: &checked.namespace.name,
-            environment: checked.namespace.environment,
-            template: &checked.template.spec,
-            size: &checked.size.size,
-            numbers: checked.numbers,
-            name: &name,
-        },
-    )
-    .await?;
-    submit(platform, caller, &command, &checked, warnings, request).await
+    let named = match cluster {
+        Some(id) => Some(named_cluster(platform, caller, &checked, id).await?),
+        None => None,
+    };
+    let sample = preview::Sample {
+        requester: caller.subject.user(),
+        service: &checked.service,
+        namespace: &checked.namespace.name,
+        environment: checked.namespace.environment,
+        template: &checked.template.spec,
+        size: &checked.size.size,
+        numbers: checked.numbers,
+        name: &name,
+    };
+    let previewed = preview::run(platform, &sample, named).await?;
+    Ok(Examined { checked, previewed })
+}
+
+/// A cluster by its id; one of an environment where the caller makes no machines is none.
+async fn named_cluster(
+    platform: &Platform,
+    caller: &Caller,
+    checked: &Checked,
+    id: ClusterId,
+) -> Result<ClusterRecord, UseCaseError> {
+    let system = Some(checked.service.system_id);
+    let found = platform.read.get_cluster(id).await?;
+    let found = found.filter(|cluster| {
+        let environment = Some(cluster.environment);
+        caller.subject.holds(Permission::VmCreate, system, environment)
+    });
+    let cluster = found.ok_or_else(|| Problem::not_found(ErrorCode::ClusterNotFound, id))?;
+    if cluster.enabled {
+        Ok(cluster)
+    } else {
+        Err(Problem::invalid_field("cluster_id", FieldCode::UnknownValue).into())
+    }
 }
 
 /// Checks 2 to 5 of requests.md §2.
@@ -296,11 +346,11 @@ async fn hold(uow: &mut dyn UnitOfWork, command: &RequestVm, checked: &Checked) 
             .with("namespace", name)
             .into());
     }
-    if held.service {
-        Ok(())
-    } else {
-        Err(Problem::not_found(ErrorCode::ServiceNotFound, command.service).into())
+    if !held.service {
+        return Err(Problem::not_found(ErrorCode::ServiceNotFound, command.service).into());
     }
+    template::hold(uow, &checked.template).await?;
+    instance_size::hold(uow, command.size).await
 }
 
 fn payload(command: &RequestVm, checked: &Checked, requester: UserId) -> CreatePayload {
@@ -346,6 +396,7 @@ fn context(caller: &Caller, checked: &Checked, warnings: &[Warning]) -> TicketCo
             summary: format!("{} CPU, {} MiB, {} GiB", size.cpu_cores, size.memory_mb, size.disk_gb),
         }),
         vm: None,
+        current: None,
         cpu_cores: Some(checked.numbers.cpu_cores),
         memory_mb: Some(checked.numbers.memory_mb),
         cpu_request: Some(checked.numbers.cpu_request),

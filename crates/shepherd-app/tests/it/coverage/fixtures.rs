@@ -44,6 +44,7 @@ impl Fixtures {
                 ("environment", environment.to_owned()),
                 ("namespace", namespace.to_owned()),
                 ("name", namespace.to_owned()),
+                ("revision", "1".to_owned()),
                 ("namespace_id", id_of("namespace_registry", namespace).await),
                 ("cluster_id", id_of("clusters", cluster).await),
                 ("vm_id", vm),

@@ -188,6 +188,8 @@ fn own() -> Vec<Row> {
         post("/notifications/mark-all-read").passes(Passes::Owner),
         get("/tasks"),
         get("/tasks/{task_id}").private().placed(Elsewhere::Missing),
+        get("/schema"),
+        get("/mask"),
         get("/events"),
         get("/events/{event_id}").private().placed(Elsewhere::Missing),
     ]
@@ -245,7 +247,7 @@ fn services() -> Vec<Row> {
 }
 
 fn machines() -> Vec<Row> {
-    use Permission::{VmCreate, VmDelete, VmMigrate, VmOperate, VmRead, VmSnapshot};
+    use Permission::{VmCreate, VmDelete, VmMigrate, VmModify, VmOperate, VmRead, VmSnapshot};
     use ResourceAction::{Create, Delete, Operate, View};
     let request: fn(&Ids) -> Value = |ids| {
         json!({
@@ -295,10 +297,24 @@ fn machines() -> Vec<Row> {
         get("/vms").needs(&[VmRead]),
         asks("/vms"),
         asks("/vms/request"),
+        asks("/vms/validate"),
+        reads("/vms/{vm_id}/revisions"),
+        reads("/vms/{vm_id}/revisions/{revision}"),
+        reads("/vms/{vm_id}/revisions/diff").query("from=1&to=1"),
+        patch("/vms/{vm_id}")
+            .needs(&[VmModify])
+            .does(Operate)
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({"disk_gb": 40, "reason": "to be covered"})),
         get("/vms/{vm_id}")
             .needs(&[VmRead])
             .does(View)
             .placed(Elsewhere::Missing),
+        post("/vms/{vm_id}/initial-password")
+            .needs(&[VmRead])
+            .does(View)
+            .placed(Elsewhere::Missing)
+            .passes(Passes::Owner),
         delete("/vms/{vm_id}")
             .needs(&[VmDelete])
             .does(Delete)
@@ -401,6 +417,23 @@ fn catalogue() -> Vec<Row> {
             let source = json!({"container_disk": {"image": "quay.io/containerdisks/debian:13"}});
             json!({"name": "covered", "os_family": "debian", "spec": {"image_source": source}})
         }),
+        post("/admin/templates/import").needs(&[TemplateWrite]).body(|_| {
+            let source = json!({"container_disk": {"image": "quay.io/containerdisks/debian:13"}});
+            json!({"documents": [{
+                "apiVersion": "shepherd/v1", "kind": "Template", "name": "covered-too", "spec": {"image_source": source},
+            }]})
+        }),
+        get("/admin/templates/{template_id}").needs(&[TemplateRead]),
+        get("/admin/templates/{template_id}/export").needs(&[TemplateRead]),
+        patch("/admin/templates/{template_id}")
+            .needs(&[TemplateWrite])
+            .body(|_| json!({"display_name": "Covered"})),
+        post("/admin/templates/{template_id}/validate").needs(&[TemplateWrite]),
+        post("/admin/templates/{template_id}/publish").needs(&[TemplateWrite]),
+        post("/admin/templates/{template_id}/new-version").needs(&[TemplateWrite]),
+        post("/admin/templates/{template_id}/deprecate").needs(&[TemplateWrite]),
+        post("/admin/templates/{template_id}/archive").needs(&[TemplateWrite]),
+        delete("/admin/templates/{template_id}").needs(&[TemplateWrite]),
         get("/instance-sizes").needs(&[VmCreate, InstanceSizeRead]),
         get("/admin/instance-sizes").needs(&[InstanceSizeRead]),
         post("/admin/instance-sizes").needs(&[InstanceSizeWrite]).body(|_| {
@@ -409,6 +442,11 @@ fn catalogue() -> Vec<Row> {
                 "disk_gb": 40, "min_disk_gb": 10, "max_disk_gb": 500,
             })
         }),
+        get("/admin/instance-sizes/{instance_size_id}").needs(&[InstanceSizeRead]),
+        patch("/admin/instance-sizes/{instance_size_id}")
+            .needs(&[InstanceSizeWrite])
+            .body(|_| json!({"description": "covered"})),
+        delete("/admin/instance-sizes/{instance_size_id}").needs(&[InstanceSizeWrite]),
     ]
 }
 

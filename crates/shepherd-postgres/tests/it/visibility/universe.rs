@@ -11,7 +11,7 @@ use proptest::option;
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::sample::{select, subsequence};
 use shepherd_domain::Environment;
-use shepherd_domain::access::{Grant, Permission, ResourceRole, Scope, Subject};
+use shepherd_domain::access::{Grant, Permission, ResourceRole, Scope, Subject, Term};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::{
     AuditId, ClusterId, EventId, MembershipId, NamespaceId, RoleBindingId, RoleId, ServiceId, SystemId, TemplateId,
@@ -253,6 +253,7 @@ impl Universe {
                 .into_iter()
                 .flat_map(|role| role.permissions.iter().copied())
                 .collect(),
+            term: Term::Open,
         });
         let memberships = self
             .memberships

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use shepherd_domain::access::{Permission, ResourceAction, ResourceRole};
+use shepherd_domain::access::{Permission, ResourceAction, ResourceRole, Term};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::ids::{SystemId, UserId};
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem};
@@ -13,6 +13,7 @@ use shepherd_ports::members::NewMember;
 
 use super::{RESOURCE, expire};
 use crate::idempotency::{self, Answer};
+use crate::role::ceiling;
 use crate::{Platform, UseCaseError, system};
 
 /// Longest time a membership that ends may last: a hundred years. A time past the year 9999 could not be read back.
@@ -31,7 +32,8 @@ pub struct AddMember {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Adds the member; answers the user. A membership that has expired is none: its remains make room for the new one.
+/// Adds the member; answers the user. A membership that has expired is none: its remains make room for the new one. Who
+/// manages members for a time adds them for as long at most.
 ///
 /// # Errors
 /// SYSTEM_NOT_FOUND, FORBIDDEN, INVALID_ROLE{role}, VALIDATION_FAILED, GRANT_CEILING_EXCEEDED{role, scope},
@@ -57,6 +59,7 @@ pub async fn execute(
     if role == ResourceRole::Owner {
         super::require_owner(caller, system)?;
     }
+    ceiling::check_role_on(&caller.subject, system, role, Term::from(command.expires_at))?;
     let mut uow = platform.begin().await?;
     if let Some(answer) = idempotency::claim(platform, &mut *uow, request).await? {
         return Ok(answer);

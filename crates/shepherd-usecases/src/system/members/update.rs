@@ -1,13 +1,14 @@
 //! A member of a System gets another role.
 
 use serde_json::json;
-use shepherd_domain::access::{Permission, ResourceAction, ResourceRole};
+use shepherd_domain::access::{Permission, ResourceAction, ResourceRole, Term};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::ids::{SystemId, UserId};
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::context::Caller;
 
 use super::RESOURCE;
+use crate::role::ceiling;
 use crate::{Platform, UseCaseError, system};
 
 /// Changes the role; a member who has it already keeps it and nothing is recorded. Who becomes an owner stays: the
@@ -46,6 +47,13 @@ pub async fn execute(
     }
     if member.role == role {
         return Ok(());
+    }
+    if role > member.role {
+        let term = match role {
+            ResourceRole::Owner => Term::Open,
+            ResourceRole::Viewer | ResourceRole::Member | ResourceRole::Admin => Term::from(member.expires_at),
+        };
+        ceiling::check_role_on(&caller.subject, system, role, term)?;
     }
     let actor = &caller.context.actor;
     if !uow.members().change_role(member.id, role, actor).await? {
