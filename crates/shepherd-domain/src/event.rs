@@ -17,9 +17,9 @@ pub enum EventType {
     VmCreationRequested,
     VmCreationCompleted,
     VmCreationFailed,
-    VmModificationRequested,
-    VmModificationCompleted,
-    VmModificationFailed,
+    VmModifyRequested,
+    VmModifyCompleted,
+    VmModifyFailed,
     VmDeletionRequested,
     VmDeletionCompleted,
     VmDeletionFailed,
@@ -65,7 +65,7 @@ impl EventType {
     pub fn is_work(self) -> bool {
         match self {
             Self::VmCreationRequested
-            | Self::VmModificationRequested
+            | Self::VmModifyRequested
             | Self::VmDeletionRequested
             | Self::VmStartRequested
             | Self::VmStopRequested
@@ -78,8 +78,8 @@ impl EventType {
             | Self::VmMigrationCancelRequested => true,
             Self::VmCreationCompleted
             | Self::VmCreationFailed
-            | Self::VmModificationCompleted
-            | Self::VmModificationFailed
+            | Self::VmModifyCompleted
+            | Self::VmModifyFailed
             | Self::VmDeletionCompleted
             | Self::VmDeletionFailed
             | Self::VmStartCompleted

@@ -84,7 +84,7 @@ pub struct ModifySpec {
     pub memory_request_mb: Option<i32>,
 }
 
-/// The immutable payload of a VM_MODIFICATION_REQUESTED event.
+/// The immutable payload of a VM_MODIFY_REQUESTED event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModifyPayload {
     /// Version of this shape, 1.

@@ -134,10 +134,10 @@ async fn what_no_cluster_knows_is_refused_with_what_was_meant(admin: &Caller) {
         (&json!(misspelt), &json!(DEDICATED))
     );
     assert!(refused["kubevirt_version"].is_string(), "{refused}");
-    let threads = "spec.template.spec.domain.cpu.threads";
-    let mistyped = admin.post(SIZES, &body(threads, json!("two"))).await;
+    let grace = "spec.template.spec.terminationGracePeriodSeconds";
+    let mistyped = admin.post(SIZES, &body(grace, json!("two"))).await;
     mistyped.refused(400, "SCHEMA_VALIDATION_FAILED");
-    let size = admin.post(SIZES, &body(threads, json!(2))).await.ok(201);
+    let size = admin.post(SIZES, &body(grace, json!(2))).await.ok(201);
     let refused = patch(admin, &path(&size), &json!({"spec_overrides": {(misspelt): true}})).await;
     refused.refused(400, "SCHEMA_VALIDATION_FAILED");
     assert_eq!(admin.get(&path(&size)).await.ok(200), size);

@@ -181,7 +181,7 @@ async fn it_is_carried_out(world: &World, vm: &str, ticket: &str) {
         "vm.modify",
     ];
     assert_eq!(world.audit_of(ticket).await, audited);
-    assert_eq!(world.facts_of(ticket).await, ["VM_MODIFICATION_COMPLETED COMPLETED"]);
+    assert_eq!(world.facts_of(ticket).await, ["VM_MODIFY_COMPLETED COMPLETED"]);
 
     let machine = shown(world, vm).await;
     assert_eq!(
@@ -298,7 +298,7 @@ async fn a_modification_that_fails_leaves_the_machine_and_its_row_as_they_were()
         .ok(200);
     assert_eq!(failed["error_code"], "VM_MODIFY_FAILED");
     assert_eq!(failed["error_params"]["k8s_reason"], "DiskNotExpandable");
-    assert_eq!(world.facts_of(&ticket).await, ["VM_MODIFICATION_FAILED COMPLETED"]);
+    assert_eq!(world.facts_of(&ticket).await, ["VM_MODIFY_FAILED COMPLETED"]);
     assert_eq!(world.audit_of(&ticket).await.pop().as_deref(), Some("vm.modify_failed"));
     let after = (
         shown(&world, &vm).await,

@@ -49,11 +49,11 @@ async fn roles_are_given_for_as_long_at_most(world: &World, tina: &Caller) {
 
 /// The bindings of a role may last for ever, the author's own among them.
 async fn roles_permit_no_more(world: &World, tina: &Caller) {
-    let body = json!({"name": "helpers", "permissions": ["system:read"], "enabled": false});
+    let body = json!({"name": "helpers", "permissions": ["system:write"], "enabled": false});
     let role = world.as_(User::Admin).post("/admin/roles", &body).await.ok(201);
     let path = format!("/admin/roles/{}", text(&role["id"]));
     for change in [
-        json!({"permissions": ["system:read", "vm:read"]}),
+        json!({"permissions": ["system:write", "vm:delete"]}),
         json!({"enabled": true}),
     ] {
         patch(tina, &path, &change).await.refused(403, EXCEEDED);

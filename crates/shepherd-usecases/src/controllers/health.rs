@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::TimeDelta;
 use futures::stream::FuturesUnordered;
@@ -16,6 +17,7 @@ use shepherd_ports::RepositoryError;
 use shepherd_ports::clusters::{ClusterRecord, HealthResult};
 use shepherd_ports::leases::{HeartbeatKind, Lease};
 use shepherd_ports::providers::ProviderError;
+use tokio::sync::mpsc;
 
 use crate::template::revalidate;
 use crate::{Platform, UseCaseError};
@@ -28,33 +30,65 @@ pub const LEASE: &str = "health";
 const LIGHT_LOOKS: u32 = 9;
 
 /// Takes part in the health loop until dropped.
+///
+/// What is due is found out beside the looks and not between them: a look that is not polled keeps the connection to
+/// the database that it holds, and whoever waited for one then would wait in vain.
 pub async fn run(platform: &Platform) {
-    let mut rhythm = Rhythm::default();
-    let mut under_way: HashSet<ClusterId> = HashSet::new();
-    let mut running = FuturesUnordered::new();
+    let rhythm = Mutex::new(Rhythm::default());
+    let (orders, ordered) = mpsc::channel(1);
+    tokio::join!(find_due(platform, &rhythm, orders), look_at(platform, &rhythm, ordered));
+}
+
+/// The clusters that are due, with the lease they are looked at under.
+type Due = (Lease, Vec<ClusterRecord>);
+
+async fn find_due(platform: &Platform, rhythm: &Mutex<Rhythm>, orders: mpsc::Sender<Due>) {
     let mut tick = tokio::time::interval(platform.settings.controllers.tick);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = tick.tick() => match begin(platform, &mut rhythm).await {
-                Ok(Some((lease, due))) => {
-                    for cluster in due {
-                        if under_way.insert(cluster.id) {
-                            let (id, depth) = (cluster.id, rhythm.depth(&cluster));
-                            let check = check(platform, cluster, depth, lease.clone());
-                            running.push(AssertUnwindSafe(check).catch_unwind().map(move |end| (id, end)));
-                        }
-                    }
+        tick.tick().await;
+        match begin(platform, rhythm).await {
+            Ok(Some(due)) => {
+                if orders.send(due).await.is_err() {
+                    return;
                 }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the clusters to look at could not be read"),
-            },
-            Some((cluster, end)) = running.next() => {
-                under_way.remove(&cluster);
-                rhythm.note(cluster, report(cluster, end.ok()));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the clusters to look at could not be read"
+                );
             }
         }
     }
+}
+
+async fn look_at(platform: &Platform, rhythm: &Mutex<Rhythm>, mut ordered: mpsc::Receiver<Due>) {
+    let mut under_way: HashSet<ClusterId> = HashSet::new();
+    let mut running = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            due = ordered.recv() => {
+                let Some((lease, due)) = due else { return };
+                for cluster in due {
+                    if under_way.insert(cluster.id) {
+                        let (id, depth) = (cluster.id, lock(rhythm).depth(&cluster));
+                        let check = check(platform, cluster, depth, lease.clone());
+                        running.push(AssertUnwindSafe(check).catch_unwind().map(move |end| (id, end)));
+                    }
+                }
+            }
+            Some((cluster, end)) = running.next() => {
+                under_way.remove(&cluster);
+                lock(rhythm).note(cluster, report(cluster, end.ok()));
+            }
+        }
+    }
+}
+
+fn lock(rhythm: &Mutex<Rhythm>) -> MutexGuard<'_, Rhythm> {
+    rhythm.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at all clusters that are due, if this replica holds the lease, and waits for the last of them.
@@ -62,7 +96,7 @@ pub async fn run(platform: &Platform) {
 /// # Errors
 /// When the store fails.
 pub async fn round(platform: &Platform) -> Result<(), UseCaseError> {
-    let Some((lease, due)) = begin(platform, &mut Rhythm::default()).await? else {
+    let Some((lease, due)) = begin(platform, &Mutex::default()).await? else {
         return Ok(());
     };
     let looks = due.into_iter().map(|cluster| async {
@@ -136,14 +170,14 @@ enum Found {
 }
 
 /// Takes or renews the lease; answers it with the clusters that are due.
-async fn begin(platform: &Platform, rhythm: &mut Rhythm) -> Result<Option<(Lease, Vec<ClusterRecord>)>, UseCaseError> {
+async fn begin(platform: &Platform, rhythm: &Mutex<Rhythm>) -> Result<Option<Due>, UseCaseError> {
     let settings = &platform.settings.controllers;
     let lease = platform
         .leases
         .acquire(LEASE, &settings.instance, settings.lease_ttl)
         .await?;
     let Some(lease) = lease else {
-        rhythm.0.clear();
+        lock(rhythm).0.clear();
         return Ok(None);
     };
     platform
@@ -152,7 +186,7 @@ async fn begin(platform: &Platform, rhythm: &mut Rhythm) -> Result<Option<(Lease
         .await?;
     let mut clusters = platform.read.enabled_clusters().await?;
     let known: HashSet<ClusterId> = clusters.iter().map(|cluster| cluster.id).collect();
-    rhythm.0.retain(|cluster, _| known.contains(cluster));
+    lock(rhythm).0.retain(|cluster, _| known.contains(cluster));
     let interval = TimeDelta::from_std(settings.health_interval).unwrap_or(TimeDelta::MAX);
     let now = platform.now();
     // A look in the future was taken by a clock that is wrong, and must not keep others from looking.

@@ -36,7 +36,7 @@ pub(super) struct ModifyVm;
 
 #[async_trait]
 impl Operation for ModifyVm {
-    named!(ModifyVm: VmModificationRequested, VmModificationCompleted, VmModificationFailed; VmModifySubmitted, VmModify, VmModifyFailed);
+    named!(ModifyVm: VmModifyRequested, VmModifyCompleted, VmModifyFailed; VmModifySubmitted, VmModify, VmModifyFailed);
 
     async fn place(
         &self,

@@ -13,6 +13,7 @@ use shepherd_domain::notification::{Audience, NotificationDraft, NotificationTyp
 use shepherd_domain::schema::MinorVersion;
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::leases::HeartbeatKind;
+use tokio::sync::mpsc;
 
 use super::cache::Asking;
 use super::{fetch, look_up, revalidate, versions};
@@ -21,25 +22,51 @@ use crate::{Platform, UseCaseError};
 /// Name of the lease.
 pub const LEASE: &str = "schema";
 
-/// Takes part in keeping schemas until dropped.
+/// What is to be fetched, each version with a cluster to ask.
+type Due = BTreeMap<MinorVersion, ClusterRecord>;
+
+/// Takes part in keeping schemas until dropped. What is due is found out beside the updates: one that is not polled
+/// keeps the connection to the database that it holds.
 pub async fn run(platform: &Platform) {
+    let (orders, ordered) = mpsc::channel(1);
+    tokio::join!(find_due(platform, orders), carry_out(platform, ordered));
+}
+
+async fn find_due(platform: &Platform, orders: mpsc::Sender<Due>) {
     let mut validated = BTreeSet::new();
-    let mut under_way: HashSet<MinorVersion> = HashSet::new();
-    let mut running = FuturesUnordered::new();
     let mut tick = tokio::time::interval(platform.settings.controllers.tick);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        tick.tick().await;
+        match begin(platform, &mut validated).await {
+            Ok(due) => {
+                if orders.send(due).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the schemas to fetch could not be found out"
+                );
+            }
+        }
+    }
+}
+
+async fn carry_out(platform: &Platform, mut ordered: mpsc::Receiver<Due>) {
+    let mut under_way: HashSet<MinorVersion> = HashSet::new();
+    let mut running = FuturesUnordered::new();
+    loop {
         tokio::select! {
-            _ = tick.tick() => match begin(platform, &mut validated).await {
-                Ok(due) => {
-                    for (version, cluster) in due {
-                        if under_way.insert(version) {
-                            running.push(update(platform, version, cluster));
-                        }
+            due = ordered.recv() => {
+                let Some(due) = due else { return };
+                for (version, cluster) in due {
+                    if under_way.insert(version) {
+                        running.push(update(platform, version, cluster));
                     }
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the schemas to fetch could not be found out"),
-            },
+            }
             Some(version) = running.next() => {
                 under_way.remove(&version);
             }
@@ -48,10 +75,7 @@ pub async fn run(platform: &Platform) {
 }
 
 /// Takes or renews the lease; answers the versions that are to be fetched, each with a cluster to ask.
-async fn begin(
-    platform: &Platform,
-    validated: &mut BTreeSet<MinorVersion>,
-) -> Result<BTreeMap<MinorVersion, ClusterRecord>, UseCaseError> {
+async fn begin(platform: &Platform, validated: &mut BTreeSet<MinorVersion>) -> Result<Due, UseCaseError> {
     let settings = &platform.settings.controllers;
     let lease = platform
         .leases

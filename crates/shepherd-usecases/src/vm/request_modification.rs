@@ -287,7 +287,7 @@ impl Submission<'_> {
         };
         Ok(NewEvent {
             id: submitted.event_id,
-            event_type: EventType::VmModificationRequested,
+            event_type: EventType::VmModifyRequested,
             aggregate_type: AggregateType::Vm,
             aggregate_id: vm.id.to_string(),
             payload: submission::stored_payload(&payload)?,

@@ -60,7 +60,7 @@ async fn of_twenty_password_changes_at_once_one_wins(target: &Target) {
     let password = format!("bicycle bell number {winner}");
     try_login(&target.nobody(), "erin", &password).await.ok(200);
     let changed = format!(
-        "audit_logs WHERE action = 'user.password_change' AND resource_id = '{}'",
+        "audit_logs WHERE action = 'user.password_change' AND outcome = 'success' AND resource_id = '{}'",
         erin.id
     );
     assert_eq!(target.home.count(&changed).await, 1);
