@@ -241,6 +241,60 @@ fn a_refusal_says_nothing_but_its_reason() {
     );
 }
 
+/// A kubeconfig with something else in one of its places.
+fn changed() -> impl Strategy<Value = String> {
+    let place = proptest::sample::select(vec![
+        "/clusters",
+        "/clusters/0",
+        "/clusters/0/name",
+        "/clusters/0/cluster",
+        "/clusters/0/cluster/server",
+        "/clusters/0/cluster/certificate-authority-data",
+        "/users",
+        "/users/0/name",
+        "/users/0/user",
+        "/users/0/user/token",
+        "/contexts",
+        "/contexts/0/context",
+        "/contexts/0/context/cluster",
+        "/contexts/0/context/user",
+        "/current-context",
+        "",
+    ]);
+    let other = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,40}".prop_map(Value::from),
+        "https?://[a-z0-9.:@/\\[\\]%-]{0,40}".prop_map(Value::from),
+        "[A-Za-z0-9+/=]{0,60}".prop_map(Value::from),
+        Just(json!({})),
+        Just(json!([{}])),
+        Just(json!({"exec": {"command": "sh"}, "proxy-url": "http://10.0.0.1", "tokenFile": "/etc/passwd"})),
+    ];
+    (place, other).prop_map(|(place, other)| {
+        let mut document: Value = serde_saphyr::from_str(&kubeconfig(server(), token())).unwrap();
+        if let Some(found) = document.pointer_mut(place) {
+            *found = other;
+        }
+        document.to_string()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100_000))]
+
+    /// Whatever is accepted runs nothing, reads nothing and goes through nobody.
+    #[test]
+    fn a_changed_kubeconfig_is_refused_or_harmless(text in changed()) {
+        if let Ok(accepted) = Intake::new(false, Vec::new()).accept(&text, false) {
+            for word in ["exec:", "proxy-url:", "tokenFile:", "/etc/passwd"] {
+                prop_assert!(!accepted.reduced.contains(word), "{:?}", accepted.reduced);
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
