@@ -1,7 +1,5 @@
 //! A cluster is never taken away from, or moved under, a machine that is being placed on it.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::{join, join_all};
@@ -9,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::put;
 use crate::client::Reply;
-use crate::server::eventually;
+use crate::server::{PATIENCE, eventually};
 use crate::world::{User, World, text};
 
 const TEMPLATES: [&str; 3] = ["ubuntu-24-04", "debian-12", "fedora-42"];
@@ -19,12 +17,9 @@ const SIDE_BY_SIDE: usize = 10;
 const DELETIONS: usize = 50;
 const MOVES: usize = 10;
 
-/// Until so many clusters have been looked at on a machine that is busy with other tests.
-const MANY_LOOKS: Duration = Duration::from_secs(120);
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_placement_and_the_end_of_its_cluster_exclude_each_other() {
-    let rarely = ("K8S_HEALTH_INTERVAL", "15s".to_owned());
+    let rarely = ("K8S_HEALTH_INTERVAL", "60s".to_owned());
     let world = World::with("api,controllers", &[rarely]).await;
     let clusters = register(&world, DELETIONS + MOVES).await;
     let (deleted, moved) = clusters.split_at(DELETIONS);
@@ -70,7 +65,7 @@ async fn register(world: &World, number: usize) -> Vec<Registered> {
         }
     });
     let registered: Vec<Registered> = join_all(registrations).await;
-    eventually("the new clusters are HEALTHY", MANY_LOOKS, async || {
+    eventually("the new clusters are HEALTHY", PATIENCE, async || {
         let healthy = "clusters WHERE name LIKE 'race-%' AND status = 'HEALTHY'";
         (world.home.count(healthy).await == number as i64).then_some(())
     })
