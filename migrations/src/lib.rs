@@ -21,6 +21,7 @@ mod m20261121_000010_upkeep;
 mod m20261121_000011_clusters;
 mod m20261121_000012_encryption_keys;
 mod m20261121_000013_catalogue;
+mod m20261121_000014_governance;
 
 use graphile_worker::WorkerUtils;
 use sea_orm::sea_query::{Alias, IntoIden};
@@ -56,6 +57,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000011_clusters::Migration),
             Box::new(m20261121_000012_encryption_keys::Migration),
             Box::new(m20261121_000013_catalogue::Migration),
+            Box::new(m20261121_000014_governance::Migration),
         ]
     }
 

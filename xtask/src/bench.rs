@@ -2,26 +2,32 @@
 //!
 //! [`submissions`] compares accepted requests with PostgreSQL alone, [`job_start`] times the queue, [`vm_list`] reads
 //! pages among many machines, [`audit`] reads and exports many audit rows, [`process`] looks at memory and start-up,
-//! [`projection`] watches many clusters, [`render`] makes documents and validates sizes.
+//! [`projection`] watches many clusters, [`render`] makes documents and validates sizes, [`approvals`] decides and
+//! [`workbench`] lists what waits among many requests, [`end_to_end`] goes from a request to a running machine.
 //! [`bed`] is what they all lie on: a private PostgreSQL with ordinary durability and a release build of `shepherd`.
 //! The figures go to `target/bench.json`. A goal that is missed is reported; only a measurement that could not be made
 //! fails the command.
 
+mod approvals;
 mod audit;
 mod bed;
 mod capture;
+mod end_to_end;
 mod figure;
 mod http;
 mod job_start;
+mod pending;
 mod people;
 mod pgbench;
 mod process;
 mod projection;
 mod reconcile;
 mod render;
+mod replay;
 pub(crate) mod soak;
 mod submissions;
 mod vm_list;
+mod workbench;
 
 use std::fs::{File, TryLockError, create_dir_all};
 
@@ -70,10 +76,19 @@ enum Subject {
     /// A document, and 1,000 sizes against a schema
     #[value(alias = "h")]
     Render,
+    /// Decisions per second while 10,000 requests wait, against pgbench running the same statements
+    #[value(alias = "i")]
+    Approvals,
+    /// The first page of the workbench while 10,000 requests wait
+    #[value(alias = "j")]
+    Workbench,
+    /// From a request to a running machine, and operations per second
+    #[value(alias = "k")]
+    EndToEnd,
 }
 
 /// Everything, in the order of the report.
-const SUBJECTS: [Subject; 8] = [
+const SUBJECTS: [Subject; 11] = [
     Subject::Submissions,
     Subject::JobStart,
     Subject::VmList,
@@ -82,6 +97,9 @@ const SUBJECTS: [Subject; 8] = [
     Subject::Projection,
     Subject::Reconcile,
     Subject::Render,
+    Subject::Approvals,
+    Subject::Workbench,
+    Subject::EndToEnd,
 ];
 
 impl Subject {
@@ -95,6 +113,9 @@ impl Subject {
             Self::Projection => "20,000 watched machines",
             Self::Reconcile => "20,000 reconciled rows",
             Self::Render => "documents and sizes",
+            Self::Approvals => "decisions among many requests",
+            Self::Workbench => "the workbench among many requests",
+            Self::EndToEnd => "request to running machine",
         }
     }
 
@@ -108,6 +129,9 @@ impl Subject {
             Self::Projection => projection::measure(bed, step).await,
             Self::Reconcile => reconcile::measure(bed, step).await,
             Self::Render => render::measure(bed, step).await,
+            Self::Approvals => approvals::measure(bed, step).await,
+            Self::Workbench => workbench::measure(bed, step).await,
+            Self::EndToEnd => end_to_end::measure(bed, step).await,
         }
     }
 }

@@ -48,8 +48,24 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts clusters with running machines; their kubeconfigs go to the directory.
     pub(crate) async fn start(program: &Path, directory: &Path, clusters: u32, machines: u32) -> anyhow::Result<Self> {
+        Self::start_with(program, directory, clusters, machines, &[]).await
+    }
+
+    /// Starts an empty cluster whose controllers act on what it is told, within milliseconds.
+    pub(crate) async fn start_live(program: &Path, directory: &Path) -> anyhow::Result<Self> {
+        Self::start_with(program, directory, 1, 0, &["--live"]).await
+    }
+
+    async fn start_with(
+        program: &Path,
+        directory: &Path,
+        clusters: u32,
+        machines: u32,
+        options: &[&str],
+    ) -> anyhow::Result<Self> {
         let mut process = Command::new(program)
             .args(["--clusters", &clusters.to_string(), "--machines", &machines.to_string()])
+            .args(options)
             .args(["--label", LABEL, "--id-annotation", ID_ANNOTATION, "--directory"])
             .arg(directory)
             .stdin(Stdio::piped())

@@ -199,4 +199,8 @@ impl Digests for InstallationDigests {
     fn hmac_hex(&self, key: &[u8], bytes: &[u8]) -> String {
         shepherd_crypto::hmac_hex(key, bytes)
     }
+
+    fn is_hmac_hex(&self, key: &[u8], bytes: &[u8], hex: &str) -> bool {
+        shepherd_crypto::is_hmac_hex(key, bytes, hex)
+    }
 }

@@ -48,6 +48,7 @@ pub struct Config {
     pub mask: MaskConfig,
     pub features: Features,
     pub notifications: NotificationsConfig,
+    pub events: EventsConfig,
     pub audit: AuditConfig,
     pub seed: SeedConfig,
     pub log: LogConfig,
@@ -73,8 +74,18 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<String>,
     /// Whether browsers may send credentials.
     pub allow_credentials: bool,
+    /// Where people reach the platform, and other systems the API below it; the first one is written into messages.
+    pub portal_urls: Vec<String>,
     /// Proxies whose forwarded addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+impl ServerConfig {
+    /// The first portal, without a slash at its end.
+    fn portal_url(&self) -> String {
+        let first = self.portal_urls.first().map(String::as_str).unwrap_or_default();
+        first.trim_end_matches('/').to_owned()
+    }
 }
 
 impl Default for ServerConfig {
@@ -87,6 +98,7 @@ impl Default for ServerConfig {
             max_body_bytes: 1024 * 1024,
             allowed_origins: vec!["http://localhost:3000".to_owned(), "http://127.0.0.1:3000".to_owned()],
             allow_credentials: true,
+            portal_urls: vec!["http://localhost:3000".to_owned()],
             trusted_proxies: Vec::new(),
         }
     }
@@ -285,6 +297,8 @@ pub struct NamingConfig {
 pub struct ApprovalsConfig {
     /// `deny`, `deny_prod` or `allow`.
     pub self_approval: SelfApproval,
+    /// Whether approval policies may approve in prod.
+    pub allow_prod_auto_approval: bool,
     /// Days a ticket waits before its approvers are reminded, and again.
     pub reminder_days: u32,
 }
@@ -293,6 +307,7 @@ impl Default for ApprovalsConfig {
     fn default() -> Self {
         Self {
             self_approval: SelfApproval::default(),
+            allow_prod_auto_approval: false,
             reminder_days: 7,
         }
     }
@@ -309,6 +324,20 @@ pub struct NotificationsConfig {
 impl Default for NotificationsConfig {
     fn default() -> Self {
         Self { retention_days: 90 }
+    }
+}
+
+/// `events.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsConfig {
+    /// Days until what has ended leaves the default lists.
+    pub archive_after_days: u32,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self { archive_after_days: 30 }
     }
 }
 
@@ -461,6 +490,7 @@ impl Config {
         Settings {
             naming: NamingRules::extended(&self.naming.reserved, &self.naming.reserved_prefixes),
             self_approval: self.approvals.self_approval,
+            allow_prod_auto_approval: self.approvals.allow_prod_auto_approval,
             retention: RetentionDays {
                 sensitive: self.audit.retention_sensitive_days,
                 prod: self.audit.retention_prod_days,
@@ -488,6 +518,7 @@ impl Config {
                 purge_audit: self.audit.purge_enabled,
                 notification_days: self.notifications.retention_days,
                 reminder_days: self.approvals.reminder_days,
+                archive_days: self.events.archive_after_days,
                 dead_letters: self.queue.dead_letter_retention,
             },
             header_variables: HeaderVariables::read(&self.audit.webhook_env_allowlist, |name| std::env::var(name).ok()),
@@ -508,6 +539,7 @@ impl Config {
             },
             dry_run_warn: self.k8s.dry_run_warn,
             features: self.features,
+            portal_url: self.server.portal_url(),
             creation_timeout: self.vm.creation_timeout,
             initial_password_ttl: self.vm.initial_password_ttl,
             adoption_interval: self.adoption.scan_interval,
@@ -536,6 +568,11 @@ impl Config {
         require(
             self.server.max_body_bytes >= 1024,
             "server.max_body_bytes: at least 1024",
+        );
+        let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        require(
+            !self.server.portal_urls.is_empty() && self.server.portal_urls.iter().all(is_address),
+            "server.portal_urls: at least one, each with https:// or http://",
         );
         require(self.session.max_per_user >= 1, "session.max_per_user: at least 1");
         require(!self.session.lifetime.is_zero(), "session.lifetime: more than nothing");
@@ -574,6 +611,10 @@ impl Config {
             "security.password_policy.min_length: 8 to 128",
         );
         require(self.approvals.reminder_days >= 1, "approvals.reminder_days: at least 1");
+        require(
+            self.events.archive_after_days >= 1,
+            "events.archive_after_days: at least 1",
+        );
         let minimum = RetentionDays::default();
         require(
             self.audit.retention_prod_days >= minimum.prod,

@@ -10,7 +10,7 @@ mod key_ring;
 mod master_key;
 mod random;
 
-pub use digest::{hmac_hex, keyed_hash, sha256_hex};
+pub use digest::{hmac_hex, is_hmac_hex, keyed_hash, sha256_hex};
 pub use key_ring::KeyRing;
 pub use master_key::{KeyError, MasterKey, Purpose};
 pub use random::{random_bytes, random_guest_password, random_password};

@@ -107,6 +107,12 @@ typed_ids! {
     RevisionId,
     /// A snapshot of a virtual machine.
     SnapshotId,
+    /// An approval policy.
+    PolicyId,
+    /// An external approval system.
+    ExternalSystemId,
+    /// A ticket that was handed to an external approval system.
+    SubmissionId,
     /// A clone of a virtual machine.
     CloneId,
     /// A live migration of a virtual machine.

@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod cluster;
 pub mod environment;
 pub mod event;
+pub mod external_approval;
 pub mod ids;
 pub mod infrastructure;
 pub mod labels;

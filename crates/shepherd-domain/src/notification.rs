@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr};
 
 use crate::environment::Environment;
-use crate::ids::{SystemId, UserId};
+use crate::ids::{SystemId, TicketId, UserId};
 use crate::redaction::{Redacted, redact_and_truncate};
 
 /// What a notification is about.
@@ -48,6 +48,13 @@ pub enum Audience {
     Approvers {
         /// Environment of the ticket.
         environment: Environment,
+        /// The requester to leave out.
+        except: Option<UserId>,
+    },
+    /// Those of them whom the policy of this ticket lets decide it: all, when it names nobody.
+    EligibleApprovers {
+        /// The ticket.
+        ticket: TicketId,
         /// The requester to leave out.
         except: Option<UserId>,
     },

@@ -40,27 +40,64 @@ impl Candidate {
     /// The first of: VALIDATION_FAILED (disabled), CLUSTER_UNHEALTHY, NAMESPACE_CLUSTER_ENV_MISMATCH,
     /// CAPABILITY_MISSING.
     pub fn admit(&self, namespace: &str, environment: Environment, size: &InstanceSize) -> Result<(), Problem> {
-        if !self.enabled {
-            return Err(Problem::invalid_field(
-                "selected_cluster_id",
-                crate::problem::FieldCode::UnknownValue,
-            ));
+        match self.objections(namespace, environment, size).into_iter().next() {
+            Some(objection) => Err(objection),
+            None => Ok(()),
         }
-        self.admit_health()?;
-        if self.environment != environment {
-            return Err(Problem::new(ErrorCode::NamespaceClusterEnvMismatch)
-                .with("namespace", namespace)
-                .with("namespace_env", environment.as_str())
-                .with("cluster", self.name.as_str())
-                .with("cluster_env", self.environment.as_str()));
+    }
+
+    /// Everything that speaks against the cluster, in the order of [`Self::admit`]; nothing when it is eligible.
+    pub fn objections(&self, namespace: &str, environment: Environment, size: &InstanceSize) -> Vec<Problem> {
+        let checks = [
+            self.admit_enabled(),
+            self.admit_health(),
+            self.admit_environment(namespace, environment),
+            self.admit_size(size),
+        ];
+        checks.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// Checks that an administrator lets it take part.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED.
+    pub fn admit_enabled(&self) -> Result<(), Problem> {
+        if self.enabled {
+            return Ok(());
         }
+        Err(Problem::invalid_field(
+            "selected_cluster_id",
+            crate::problem::FieldCode::UnknownValue,
+        ))
+    }
+
+    /// Checks that it is of the environment of the namespace.
+    ///
+    /// # Errors
+    /// NAMESPACE_CLUSTER_ENV_MISMATCH.
+    pub fn admit_environment(&self, namespace: &str, environment: Environment) -> Result<(), Problem> {
+        if self.environment == environment {
+            return Ok(());
+        }
+        Err(Problem::new(ErrorCode::NamespaceClusterEnvMismatch)
+            .with("namespace", namespace)
+            .with("namespace_env", environment.as_str())
+            .with("cluster", self.name.as_str())
+            .with("cluster_env", self.environment.as_str()))
+    }
+
+    /// Checks that it has what the size needs, GPUs by their exact device names.
+    ///
+    /// # Errors
+    /// CAPABILITY_MISSING.
+    pub fn admit_size(&self, size: &InstanceSize) -> Result<(), Problem> {
         let missing = self.capabilities.missing(&size.capabilities);
-        if !missing.is_empty() {
-            return Err(Problem::new(ErrorCode::CapabilityMissing)
-                .with("missing", json!(missing))
-                .with("cluster", self.name.as_str()));
+        if missing.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        Err(Problem::new(ErrorCode::CapabilityMissing)
+            .with("missing", json!(missing))
+            .with("cluster", self.name.as_str()))
     }
 
     /// Checks the health alone.
@@ -98,7 +135,7 @@ impl Candidate {
         }
     }
 
-    /// Preference: weight minus load.
+    /// Preference: `scheduling_weight` minus load, which is the number of machines. Higher is better; it may be negative.
     pub fn score(&self) -> i64 {
         i64::from(self.scheduling_weight) - self.vm_count
     }

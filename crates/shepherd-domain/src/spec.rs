@@ -1,5 +1,7 @@
 //! What a request asks for, and the effective spec that is carried out.
 
+pub mod replacement;
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::InstanceSize;

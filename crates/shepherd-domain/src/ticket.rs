@@ -50,6 +50,11 @@ impl RequestType {
         }
     }
 
+    /// Whether it is the parent of other requests.
+    pub fn is_batch(self) -> bool {
+        self.operation_group() == "BATCH"
+    }
+
     /// The name on the wire: the request type without `_VM`.
     pub fn operation_type(self) -> &'static str {
         let name = self.as_str();
@@ -185,7 +190,7 @@ pub enum DecidedByKind {
 }
 
 /// Urgency of a pending ticket, by whole days pending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, EnumIter, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum PriorityTier {
@@ -204,6 +209,15 @@ impl PriorityTier {
             ..4 => Self::Normal,
             4..7 => Self::Warning,
             7.. => Self::Urgent,
+        }
+    }
+
+    /// Its whole days: the first of them, and the first that is past it.
+    pub fn days(self) -> (i64, Option<i64>) {
+        match self {
+            Self::Normal => (0, Some(4)),
+            Self::Warning => (4, Some(7)),
+            Self::Urgent => (7, None),
         }
     }
 }

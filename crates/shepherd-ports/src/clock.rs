@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use shepherd_domain::ids::{
-    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, EventId, FindingId, InstanceSizeId, LegalHoldId,
-    LoginAttemptId, MembershipId, MigrationId, NamespaceId, ReconcilerRunId, RevisionId, RoleBindingId, RoleId,
-    ServiceId, SessionId, SnapshotId, SystemId, TemplateId, TicketId, UserId, VmId,
+    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, EventId, ExternalSystemId, FindingId, InstanceSizeId,
+    LegalHoldId, LoginAttemptId, MembershipId, MigrationId, NamespaceId, PolicyId, ReconcilerRunId, RevisionId,
+    RoleBindingId, RoleId, ServiceId, SessionId, SnapshotId, SubmissionId, SystemId, TemplateId, TicketId, UserId,
+    VmId,
 };
 
 /// The wall clock.
@@ -56,6 +57,9 @@ id_of!(
     ServiceId,
     SessionId,
     SnapshotId,
+    PolicyId,
+    ExternalSystemId,
+    SubmissionId,
     SystemId,
     TemplateId,
     TicketId,

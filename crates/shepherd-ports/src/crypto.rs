@@ -90,4 +90,7 @@ pub trait Digests: Send + Sync {
     /// HMAC-SHA256 under a key of somebody else's, lower-case hex: proves to who knows the key that these bytes are
     /// ours.
     fn hmac_hex(&self, key: &[u8], bytes: &[u8]) -> String;
+    /// Whether a hex text is the HMAC-SHA256 of these bytes under a key of somebody else's. It takes as long for a text
+    /// that is nearly right as for one that is not.
+    fn is_hmac_hex(&self, key: &[u8], bytes: &[u8], hex: &str) -> bool;
 }

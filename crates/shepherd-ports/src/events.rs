@@ -135,6 +135,7 @@ pub trait EventQueries: Send + Sync {
         user: UserId,
         status: Option<EventStatus>,
         kind: Option<EventType>,
+        include_archived: bool,
         page: PageRequest,
     ) -> Result<Page<Task>, RepositoryError>;
     /// One task that is visible to the caller.

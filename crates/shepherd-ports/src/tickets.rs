@@ -7,7 +7,8 @@ use serde_json::Value;
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::event::EventStatus;
 use shepherd_domain::ids::{
-    ClusterId, EventId, InstanceSizeId, ServiceId, SystemId, TemplateId, TicketId, UserId, VmId,
+    ClusterId, EventId, ExternalSystemId, InstanceSizeId, PolicyId, ServiceId, SystemId, TemplateId, TicketId, UserId,
+    VmId,
 };
 use shepherd_domain::page::{Page, PageRequest};
 use shepherd_domain::ticket::{ActorKind, DecidedByKind, RequestType, TicketStatus};
@@ -38,6 +39,12 @@ pub struct NewTicket {
     pub instance_size_id: Option<InstanceSizeId>,
     pub namespace: Option<String>,
     pub context: TicketContext,
+    /// The policy that decided about it; none for the matrix.
+    pub policy: Option<PolicyId>,
+    /// User ids and role keys of those who may decide it; empty for every holder of `approval:approve`.
+    pub approvers: Vec<String>,
+    /// The external system that is asked as well.
+    pub external_system: Option<ExternalSystemId>,
     pub at: DateTime<Utc>,
 }
 
@@ -171,6 +178,11 @@ pub struct TicketRecord {
     pub template_snapshot: Option<Value>,
     pub instance_size_snapshot: Option<Value>,
     pub modified_spec: Option<Value>,
+    pub modification_reason: Option<String>,
+    pub modified_at: Option<DateTime<Utc>>,
+    pub policy_id: Option<PolicyId>,
+    pub eligible_approvers: Vec<String>,
+    pub external_system_id: Option<ExternalSystemId>,
     pub attempt_count: i32,
     pub retry_count: i32,
     pub last_attempt_at: Option<DateTime<Utc>>,
@@ -181,6 +193,7 @@ pub struct TicketRecord {
     pub last_error: Option<String>,
     pub row_version: i64,
     pub created_at: DateTime<Utc>,
+    pub parent_ticket_id: Option<TicketId>,
 }
 
 /// One step of a ticket's history.
@@ -221,6 +234,19 @@ pub struct ApprovalColumns {
     pub template_snapshot: Option<Value>,
     pub size_snapshot: Option<Value>,
     pub vm_id: Option<VmId>,
+    /// The `modified_spec` that was judged; with another one nothing is approved.
+    pub judged_spec: Option<Value>,
+}
+
+/// What an approver puts in the place of what was asked for.
+#[derive(Clone, Debug)]
+pub struct SpecChange {
+    /// The whole spec.
+    pub spec: Value,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: ActorId,
 }
 
 /// What a create request refers to, locked until the transaction ends.
@@ -240,7 +266,16 @@ pub trait TicketRepository: Send {
     -> Result<HeldReferences, RepositoryError>;
     /// Inserts a ticket and the first steps of its history; answers its number.
     async fn insert(&mut self, ticket: &NewTicket, steps: &[NewStep]) -> Result<String, RepositoryError>;
-    /// Approves.
+    /// Replaces the spec of a pending ticket, or takes a replacement back; `false` when the ticket is not pending, or
+    /// does not have the wanted version (when one is given).
+    async fn modify_spec(
+        &mut self,
+        id: TicketId,
+        change: Option<&SpecChange>,
+        version: Option<i64>,
+        at: DateTime<Utc>,
+    ) -> Result<bool, RepositoryError>;
+    /// Approves what was judged; `false` when somebody else moved the ticket, or modified it meanwhile.
     async fn approve(
         &mut self,
         id: TicketId,

@@ -8,9 +8,11 @@ use crate::audit_webhooks::AuditWebhookRepository;
 use crate::clones::CloneRepository;
 use crate::clusters::ClusterRepository;
 use crate::credentials::CredentialRepository;
+use crate::dead_letters::DeadLetterRepository;
 use crate::encryption_keys::EncryptionKeyRepository;
 use crate::error::RepositoryError;
 use crate::events::EventRepository;
+use crate::external_approvals::ExternalApprovalRepository;
 use crate::idempotency::IdempotencyRepository;
 use crate::identity::IdentityRepository;
 use crate::legal_holds::LegalHoldRepository;
@@ -18,6 +20,7 @@ use crate::members::MemberRepository;
 use crate::migrations::MigrationRepository;
 use crate::namespaces::NamespaceRepository;
 use crate::notifications::NotificationRepository;
+use crate::policies::PolicyRepository;
 use crate::queue::JobQueue;
 use crate::reconciler::ReconcilerRepository;
 use crate::roles::RoleRepository;
@@ -68,6 +71,12 @@ pub trait UnitOfWork: Send {
     fn events(&mut self) -> &mut dyn EventRepository;
     /// Tickets and their history.
     fn tickets(&mut self) -> &mut dyn TicketRepository;
+    /// Approval policies.
+    fn policies(&mut self) -> &mut dyn PolicyRepository;
+    /// External approval systems and what was handed to them.
+    fn external_approvals(&mut self) -> &mut dyn ExternalApprovalRepository;
+    /// Jobs that were given up.
+    fn dead_letters(&mut self) -> &mut dyn DeadLetterRepository;
     /// Users, sessions, roles, bindings.
     fn identity(&mut self) -> &mut dyn IdentityRepository;
     /// Users.

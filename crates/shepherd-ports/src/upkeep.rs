@@ -30,6 +30,15 @@ pub enum Transient {
     ReconcilerRuns,
 }
 
+/// Rows that leave the default lists some time after their end (requests.md §13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archived {
+    /// Events that are COMPLETED, FAILED or CANCELLED, by when they were created.
+    Events,
+    /// Tickets that are final, by when they became so; no batch with an open child.
+    Tickets,
+}
+
 /// A ticket that has waited for a decision for so long that its approvers are reminded.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[expect(missing_docs, reason = "the columns of domain.md §3.10")]
@@ -59,6 +68,15 @@ pub trait UpkeepRepository: Send {
     /// Removes at most `limit` rows whose time is before `before`, the oldest first as far as an index allows; rows
     /// that others hold are left. Answers how many went.
     async fn remove(&mut self, what: Transient, before: DateTime<Utc>, limit: u32) -> Result<u64, RepositoryError>;
+    /// Archives at most `limit` rows whose time is before `before`, the oldest first; rows that are archived or that
+    /// others hold are left. Answers how many it were.
+    async fn archive(
+        &mut self,
+        what: Archived,
+        before: DateTime<Utc>,
+        at: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<u64, RepositoryError>;
     /// Marks at most `limit` undecided tickets, no children of batches, that have waited for another whole `period`
     /// since they were submitted, and answers them. A ticket is answered once per period, whoever asks how often.
     async fn claim_overdue(

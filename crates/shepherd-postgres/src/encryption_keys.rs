@@ -65,10 +65,12 @@ macro_rules! sealed_column {
 }
 
 /// Every sealed column. `USES` below has to name the same.
-const SEALED: [SealedColumn; 5] = [
+const SEALED: [SealedColumn; 7] = [
     sealed_column!("clusters", "id", "encrypted_kubeconfig", "encryption_key_id"),
     sealed_column!("audit_webhooks", "id", "secret", "secret_key_id"),
     sealed_column!("audit_webhooks", "id", "headers", "headers_key_id"),
+    sealed_column!("external_approval_systems", "id", "webhook_secret", "secret_key_id"),
+    sealed_column!("external_approval_systems", "id", "webhook_headers", "headers_key_id"),
     sealed_column!("vm_initial_credentials", "vm_id", "password", "password_key_id"),
     sealed_column!("vm_initial_credentials", "vm_id", "hash", "hash_key_id"),
 ];
@@ -79,6 +81,8 @@ macro_rules! uses {
         "SELECT encryption_key_id AS key_id FROM clusters \
          UNION ALL SELECT secret_key_id FROM audit_webhooks \
          UNION ALL SELECT headers_key_id FROM audit_webhooks WHERE headers_key_id IS NOT NULL \
+         UNION ALL SELECT secret_key_id FROM external_approval_systems \
+         UNION ALL SELECT headers_key_id FROM external_approval_systems WHERE headers_key_id IS NOT NULL \
          UNION ALL SELECT password_key_id FROM vm_initial_credentials WHERE password_key_id IS NOT NULL \
          UNION ALL SELECT hash_key_id FROM vm_initial_credentials WHERE hash_key_id IS NOT NULL"
     };

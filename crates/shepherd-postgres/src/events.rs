@@ -194,6 +194,7 @@ impl EventQueries for PgStore {
         user: UserId,
         status: Option<EventStatus>,
         kind: Option<EventType>,
+        include_archived: bool,
         page: PageRequest,
     ) -> Result<Page<Task>, RepositoryError> {
         let mut shown = Filter::default();
@@ -203,6 +204,9 @@ impl EventQueries for PgStore {
         );
         shown.and_some("e.status = ?", status);
         shown.and_some("e.event_type = ?", kind);
+        if !include_archived {
+            shown.and("e.archived_at IS NULL", values![]);
+        }
         let rows = concat!(
             task_rows!(),
             " WHERE {where} ORDER BY e.created_at DESC, e.id DESC {limit}"

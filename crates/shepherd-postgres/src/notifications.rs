@@ -40,6 +40,33 @@ macro_rules! decides_in {
     };
 }
 
+/// The one place that says whom the policy of a ticket lets decide it, as `policy::require_eligible` has it: everybody
+/// when it names nobody, else those it names, by id or by a role that they hold globally in the environment.
+macro_rules! named_by {
+    ($ticket:literal, $user:literal, $at:literal) => {
+        concat!(
+            " AND (",
+            $ticket,
+            ".eligible_approvers = '{}' OR ",
+            $user,
+            "::text = ANY(",
+            $ticket,
+            ".eligible_approvers) OR EXISTS (SELECT FROM role_bindings e \
+                 JOIN roles f ON f.id = e.role_id AND f.enabled \
+             WHERE e.user_id = ",
+            $user,
+            " AND e.scope_type = 'global' AND (e.expires_at IS NULL OR e.expires_at > ",
+            $at,
+            ") AND ",
+            $ticket,
+            ".environment = ANY(e.allowed_environments) \
+                 AND COALESCE(f.key, f.id::text) = ANY(",
+            $ticket,
+            ".eligible_approvers)))"
+        )
+    };
+}
+
 /// Whose binding makes a platform administrator, as `Subject` has it: one that is stored with less than both
 /// environments does not.
 macro_rules! administers {
@@ -57,7 +84,8 @@ const INSERT: &str = concat!(
      SELECT ",
     uuid_v7!(),
     ", recipient.user_id, m.type, m.severity, m.title, m.message, m.params, m.resource_type, m.resource_id, $2, $2 \
-     FROM jsonb_to_recordset($1) AS m (audience text, user_id uuid, system_id uuid, environment text, except_id uuid, \
+     FROM jsonb_to_recordset($1) AS m (audience text, user_id uuid, system_id uuid, ticket_id uuid, environment text, \
+         except_id uuid, \
          type text, severity text, title text, message text, params jsonb, resource_type text, resource_id text) \
      CROSS JOIN LATERAL ( \
          SELECT u.id AS user_id FROM users u \
@@ -71,6 +99,12 @@ const INSERT: &str = concat!(
     global_bindings!("$2"),
     " AND m.audience = 'approvers' AND b.user_id IS DISTINCT FROM m.except_id",
     decides_in!("m.environment"),
+    " UNION SELECT b.user_id FROM approval_tickets t CROSS JOIN LATERAL (SELECT b.user_id ",
+    global_bindings!("$2"),
+    decides_in!("t.environment"),
+    ") AS b WHERE m.audience = 'eligible_approvers' AND t.id = m.ticket_id \
+         AND b.user_id IS DISTINCT FROM m.except_id",
+    named_by!("t", "b.user_id", "$2"),
     " UNION SELECT b.user_id ",
     global_bindings!("$2"),
     " AND m.audience = 'platform_admins'",
@@ -87,6 +121,9 @@ fn document((audience, draft): &(Audience, NotificationDraft)) -> Value {
         }
         Audience::Approvers { environment, except } => {
             json!({"audience": "approvers", "environment": environment, "except_id": except})
+        }
+        Audience::EligibleApprovers { ticket, except } => {
+            json!({"audience": "eligible_approvers", "ticket_id": ticket, "except_id": except})
         }
         Audience::PlatformAdmins => json!({"audience": "platform_admins"}),
     };

@@ -14,10 +14,12 @@ use shepherd_domain::catalog::TemplateStatus;
 use shepherd_domain::cluster::ClusterStatus;
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
+use shepherd_domain::external_approval::{SubmissionState, SystemType};
 use shepherd_domain::ids::{
-    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, EventId, FindingId, InstanceSizeId, LegalHoldId,
-    LoginAttemptId, MembershipId, MigrationId, NamespaceId, NotificationId, ReconcilerRunId, RevisionId, RoleBindingId,
-    RoleId, ServiceId, SessionId, SnapshotId, SystemId, TemplateId, TicketId, UserId, VmId,
+    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, EventId, ExternalSystemId, FindingId, InstanceSizeId,
+    LegalHoldId, LoginAttemptId, MembershipId, MigrationId, NamespaceId, NotificationId, PolicyId, ReconcilerRunId,
+    RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SnapshotId, SubmissionId, SystemId, TemplateId, TicketId,
+    UserId, VmId,
 };
 use shepherd_domain::naming::Label;
 use shepherd_domain::notification::{NotificationType, Severity};
@@ -133,6 +135,9 @@ bind_ids!(
     MigrationId,
     ReconcilerRunId,
     SnapshotId,
+    PolicyId,
+    ExternalSystemId,
+    SubmissionId,
     AuditId,
     AuditWebhookId,
     ClusterId,
@@ -178,6 +183,8 @@ bind_names!(
     ResourceRole,
     RetentionClass,
     Severity,
+    SubmissionState,
+    SystemType,
     TemplateStatus,
     TicketStatus,
     VmStatus,
@@ -357,6 +364,23 @@ impl Filter {
         select_one(db, &select, self.values).await
     }
 
+    /// As [`Self::first`], with further parameters where the SELECT has `{+1}`, `{+2}` and so on.
+    pub(crate) async fn first_with<T: DeserializeOwned>(
+        self,
+        db: &impl ConnectionTrait,
+        rows: &str,
+        further: Vec<Value>,
+    ) -> Result<Option<T>, RepositoryError> {
+        let mut select = rows.replace("{where}", self.condition());
+        for index in 1..=further.len() {
+            let number = self.values.len() + index;
+            select = select.replace(&format!("{{+{index}}}"), &format!("${number}"));
+        }
+        let mut values = self.values;
+        values.extend(further);
+        select_one(db, &select, values).await
+    }
+
     /// The rows, by their columns, of a SELECT that has `{where}` where the condition belongs.
     pub(crate) async fn rows(
         self,
@@ -391,6 +415,16 @@ impl List<'_> {
         let (select, values) = self.select(request);
         let items = select_all(db, &select, values).await?;
         self.with_total(db, items, request).await
+    }
+
+    /// The entries of one page alone; for lists whose whole is counted in another way.
+    pub(crate) async fn items<T: DeserializeOwned>(
+        &self,
+        db: &impl ConnectionTrait,
+        request: PageRequest,
+    ) -> Result<Vec<T>, RepositoryError> {
+        let (select, values) = self.select(request);
+        select_all(db, &select, values).await
     }
 
     /// As [`Self::page`], for rows whose first column is a text that is passed on as it is.

@@ -18,7 +18,7 @@ use shepherd_ports::sizes::SizeRecord;
 use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::tickets::{
     ApprovalColumns, CreateFacts, ExistingTicket, HeldReferences, HistoryStep, NewStep, NewTicket, ServiceFacts,
-    TicketFilter, TicketQueries, TicketRecord, TicketRepository,
+    SpecChange, TicketFilter, TicketQueries, TicketRecord, TicketRepository,
 };
 
 use crate::errors::mismatch;
@@ -55,19 +55,21 @@ macro_rules! ticket_rows {
              AS requester_name, t.reason, t.system_id, t.service_id, t.vm_id, t.template_id, t.instance_size_id, \
              t.namespace, t.context_snapshot, t.approver_id, t.decided_at, t.decided_by_kind, t.decision_comment, \
              t.reject_reason, t.selected_cluster_id, t.selected_template_version, t.selected_storage_class, \
-             t.template_snapshot, t.instance_size_snapshot, t.modified_spec, t.attempt_count, t.retry_count, \
+             t.template_snapshot, t.instance_size_snapshot, t.modified_spec, t.modification_reason, \
+             t.modified_at, t.policy_id, t.eligible_approvers, t.external_system_id, t.attempt_count, t.retry_count, \
              t.last_attempt_at, t.next_attempt_at, t.unavailable_since, t.error_code, t.error_params, t.last_error, \
-             t.row_version, t.created_at FROM approval_tickets t"
+             t.row_version, t.created_at, t.parent_ticket_id FROM approval_tickets t"
         )
     };
 }
+pub(crate) use ticket_rows;
 
 const INSERT: &str = concat!(
     "WITH ticket AS ( \
          INSERT INTO approval_tickets (id, event_id, request_type, status, environment, requester_id, reason, \
              system_id, service_id, vm_id, template_id, instance_size_id, namespace, context_snapshot, \
-             created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15) \
+             policy_id, eligible_approvers, external_system_id, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, $18, $19, $15, $15) \
          RETURNING id, number \
      ), history AS ( \
          INSERT INTO ticket_transitions (id, ticket_id, seq, from_status, to_status, actor_id, actor_kind, reason, at) \
@@ -84,7 +86,12 @@ const APPROVE: &str = "UPDATE approval_tickets SET status = $3, approver_id = $4
          decision_comment = $6, decided_at = $7, selected_cluster_id = $8, selected_template_version = $9, \
          selected_storage_class = $10, template_snapshot = $11, instance_size_snapshot = $12, \
          vm_id = COALESCE($13, vm_id) \
-     WHERE id = $1 AND status = $2";
+     WHERE id = $1 AND status = $2 AND modified_spec IS NOT DISTINCT FROM $14::jsonb";
+
+/// Without a spec the reason, the time and the person go as well.
+const MODIFY_SPEC: &str = "UPDATE approval_tickets SET modified_spec = $2::jsonb, modification_reason = $3::text, \
+         modified_by = $4::text, modified_at = CASE WHEN $2::jsonb IS NULL THEN NULL ELSE $5::timestamptz END \
+     WHERE id = $1 AND status = 'PENDING_APPROVAL' AND ($6::bigint IS NULL OR row_version = $6::bigint)";
 
 const ADD_STEP: &str = concat!(
     "INSERT INTO ticket_transitions (id, ticket_id, seq, from_status, to_status, actor_id, actor_kind, reason, at) \
@@ -168,6 +175,9 @@ impl TicketRepository for PgUnitOfWork {
             context,
             ticket.at,
             history,
+            ticket.policy,
+            Texts(ticket.approvers.clone()),
+            ticket.external_system,
         ];
         let number: Option<String> = fetch_one(&self.tx, INSERT, values).await?;
         number.ok_or_else(|| RepositoryError::Other("an INSERT answered no row".into()))
@@ -193,8 +203,27 @@ impl TicketRepository for PgUnitOfWork {
             columns.template_snapshot,
             columns.size_snapshot,
             columns.vm_id,
+            columns.judged_spec,
         ];
         Ok(execute(&self.tx, APPROVE, values).await? > 0)
+    }
+
+    async fn modify_spec(
+        &mut self,
+        id: TicketId,
+        change: Option<&SpecChange>,
+        version: Option<i64>,
+        at: DateTime<Utc>,
+    ) -> Result<bool, RepositoryError> {
+        let values = values![
+            id,
+            change.map(|change| change.spec.clone()),
+            change.map(|change| change.reason.clone()),
+            change.map(|change| change.by.clone()),
+            at,
+            version,
+        ];
+        Ok(execute(&self.tx, MODIFY_SPEC, values).await? > 0)
     }
 
     async fn reject(

@@ -10,8 +10,10 @@ use shepherd_ports::audit_webhooks::AuditWebhookRepository;
 use shepherd_ports::clones::CloneRepository;
 use shepherd_ports::clusters::ClusterRepository;
 use shepherd_ports::credentials::CredentialRepository;
+use shepherd_ports::dead_letters::DeadLetterRepository;
 use shepherd_ports::encryption_keys::EncryptionKeyRepository;
 use shepherd_ports::events::EventRepository;
+use shepherd_ports::external_approvals::ExternalApprovalRepository;
 use shepherd_ports::idempotency::IdempotencyRepository;
 use shepherd_ports::identity::IdentityRepository;
 use shepherd_ports::legal_holds::LegalHoldRepository;
@@ -19,6 +21,7 @@ use shepherd_ports::members::MemberRepository;
 use shepherd_ports::migrations::MigrationRepository;
 use shepherd_ports::namespaces::NamespaceRepository;
 use shepherd_ports::notifications::NotificationRepository;
+use shepherd_ports::policies::PolicyRepository;
 use shepherd_ports::queue::JobQueue;
 use shepherd_ports::reconciler::ReconcilerRepository;
 use shepherd_ports::roles::RoleRepository;
@@ -120,6 +123,18 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn clusters(&mut self) -> &mut dyn ClusterRepository {
+        self
+    }
+
+    fn policies(&mut self) -> &mut dyn PolicyRepository {
+        self
+    }
+
+    fn external_approvals(&mut self) -> &mut dyn ExternalApprovalRepository {
+        self
+    }
+
+    fn dead_letters(&mut self) -> &mut dyn DeadLetterRepository {
         self
     }
 

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use shepherd_ports::RepositoryError;
-use shepherd_ports::upkeep::{AdministratorReview, OverdueTicket, Transient, UpkeepQueries, UpkeepRepository};
+use shepherd_ports::upkeep::{
+    AdministratorReview, Archived, OverdueTicket, Transient, UpkeepQueries, UpkeepRepository,
+};
 
 use crate::notifications::{administers, global_bindings};
 use crate::statement::{execute, fetch_one, select_one, values};
@@ -63,6 +65,24 @@ const REMOVE_DEAD_LETTERS: &str = delete_by!(
     "id"
 );
 
+/// `$1` is the limit in time, `$2` now.
+const ARCHIVE_EVENTS: &str = "WITH due AS ( \
+         SELECT e.id FROM domain_events e \
+         WHERE e.archived_at IS NULL AND e.status IN ('COMPLETED', 'FAILED', 'CANCELLED') AND e.created_at < $1 \
+         ORDER BY e.created_at, e.id LIMIT $3 FOR UPDATE SKIP LOCKED \
+     ) UPDATE domain_events e SET archived_at = $2 FROM due WHERE e.id = due.id";
+
+/// A ticket is final since the last step of its history.
+const ARCHIVE_TICKETS: &str = "WITH due AS ( \
+         SELECT t.id FROM approval_tickets t \
+         WHERE t.archived_at IS NULL AND t.status IN ('REJECTED', 'CANCELLED', 'COMPLETED', 'FAILED') \
+             AND t.created_at < $1 \
+             AND NOT EXISTS (SELECT FROM ticket_transitions h WHERE h.ticket_id = t.id AND h.at >= $1) \
+             AND NOT EXISTS (SELECT FROM approval_tickets c WHERE c.parent_ticket_id = t.id \
+                 AND c.status NOT IN ('REJECTED', 'CANCELLED', 'COMPLETED', 'FAILED')) \
+         ORDER BY t.created_at, t.id LIMIT $3 FOR UPDATE OF t SKIP LOCKED \
+     ) UPDATE approval_tickets t SET archived_at = $2 FROM due WHERE t.id = due.id";
+
 /// `$1` is now, `$2` one period ago, `$3` the seconds of a period. Periods count from the submission, so reminders do
 /// not drift; a ticket is due when the last reminder belongs to an earlier period than now. Locking a row looks at it
 /// again, so of several runs at the same time one gets it.
@@ -107,6 +127,20 @@ impl UpkeepRepository for PgUnitOfWork {
             Transient::ReconcilerRuns => REMOVE_RECONCILER_RUNS,
         };
         execute(&self.tx, sql, values![before, i64::from(limit)]).await
+    }
+
+    async fn archive(
+        &mut self,
+        what: Archived,
+        before: DateTime<Utc>,
+        at: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<u64, RepositoryError> {
+        let sql = match what {
+            Archived::Events => ARCHIVE_EVENTS,
+            Archived::Tickets => ARCHIVE_TICKETS,
+        };
+        execute(&self.tx, sql, values![before, at, i64::from(limit)]).await
     }
 
     async fn claim_overdue(

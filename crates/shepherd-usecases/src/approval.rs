@@ -6,7 +6,12 @@
 pub mod approve;
 pub mod cancel;
 pub(crate) mod decide;
+pub mod detail;
+pub mod modify;
+pub mod preview;
 pub mod reject;
+pub mod suggest;
+pub mod workbench;
 
 use shepherd_domain::access::Permission;
 use shepherd_domain::ids::TicketId;
@@ -15,7 +20,7 @@ use shepherd_domain::ticket::TicketStatus;
 use shepherd_ports::context::Caller;
 use shepherd_ports::tickets::TicketRecord;
 
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, policy};
 
 /// A ticket as a caller names it: by id, or by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +95,7 @@ async fn decidable(platform: &Platform, caller: &Caller, ticket: &TicketRef) -> 
             .into());
     }
     require_pending(&record)?;
+    policy::require_eligible(platform, caller, &record).await?;
     let own = record.requester_id.as_user() == Some(caller.subject.user());
     if own && !platform.settings.self_approval.permits(record.environment) {
         return Err(Problem::new(ErrorCode::SelfApprovalForbidden)
@@ -98,6 +104,12 @@ async fn decidable(platform: &Platform, caller: &Caller, ticket: &TicketRef) -> 
             .into());
     }
     Ok(record)
+}
+
+/// Whether the caller asked for it and so must leave the decision to others.
+fn self_approval_blocked(platform: &Platform, caller: &Caller, ticket: &TicketRecord) -> bool {
+    let own = ticket.requester_id.as_user() == Some(caller.subject.user());
+    own && !platform.settings.self_approval.permits(ticket.environment)
 }
 
 fn require_pending(ticket: &TicketRecord) -> Result<(), Problem> {
@@ -114,13 +126,21 @@ fn not_pending(id: TicketId, status: TicketStatus) -> Problem {
         .with("status", status.as_str())
 }
 
-/// The answer to whoever lost a race: the status the winner left.
+/// PRECONDITION_FAILED{current_version}: the ticket is not any more what it was when it was looked at.
+fn overtaken(ticket: &TicketRecord) -> Problem {
+    Problem::new(ErrorCode::PreconditionFailed).with("current_version", ticket.row_version)
+}
+
+/// The answer to whoever lost a race: the status the winner left, or the version when the ticket is still pending.
 async fn lost_race(platform: &Platform, id: TicketId) -> Result<UseCaseError, UseCaseError> {
     let now = platform.read.get_ticket(id).await?;
     Ok(now
         .map_or_else(
             || Problem::not_found(ErrorCode::TicketNotFound, id),
-            |ticket| not_pending(id, ticket.status),
+            |ticket| match require_pending(&ticket) {
+                Ok(()) => overtaken(&ticket),
+                Err(decided) => decided,
+            },
         )
         .into())
 }

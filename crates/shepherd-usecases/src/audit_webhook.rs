@@ -11,6 +11,7 @@ pub mod push;
 pub mod test;
 pub mod update;
 
+pub(crate) use fields::origin;
 use shepherd_domain::access::Permission;
 use shepherd_domain::audit_webhook::PushFilters;
 use shepherd_domain::ids::AuditWebhookId;

@@ -7,8 +7,10 @@ mod claim;
 mod clone;
 mod create_vm;
 mod delete_vm;
+pub(crate) mod ending;
 pub(crate) mod existing;
 mod failure;
+pub(crate) mod findings;
 mod migrate;
 pub(crate) mod modification;
 mod modify_vm;
@@ -19,6 +21,7 @@ mod power;
 mod restore;
 mod revalidate;
 mod snapshot;
+pub(crate) mod specs;
 pub mod steps;
 mod target;
 mod tell;
@@ -30,6 +33,7 @@ use shepherd_domain::ids::EventId;
 use shepherd_ports::queue::{EventJobHandler, JobVerdict};
 
 pub use failure::Failure;
+pub use findings::{DryRunResult, Examined, Findings};
 pub use operation::{Done, Operation, Operations, Placed, Work};
 
 use crate::{Platform, UseCaseError};
@@ -67,14 +71,13 @@ impl Executor {
             }
             Err(failure) => outcome::fail(platform, operation, &work, failure).await,
         };
-        match &recorded {
-            Ok(_) => {
-                steps::reach(platform, steps::Step::Recorded).await;
-                tracing::info!(event_id = %event, ticket_id = %work.ticket.id, ticket = %work.ticket.number, attempt = work.attempt, "the job is done");
-            }
-            Err(_) => outcome::refund(platform, &work).await,
-        }
-        recorded
+        let verdict = match recorded {
+            Ok(verdict) => verdict,
+            Err(error) => outcome::unrecorded(platform, operation, &work, error).await?,
+        };
+        steps::reach(platform, steps::Step::Recorded).await;
+        tracing::info!(event_id = %event, ticket_id = %work.ticket.id, ticket = %work.ticket.number, attempt = work.attempt, "the job is done");
+        Ok(verdict)
     }
 }
 

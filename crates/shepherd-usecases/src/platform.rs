@@ -13,8 +13,10 @@ use shepherd_ports::clones::CloneQueries;
 use shepherd_ports::clusters::{ClusterQueries, KubeconfigIntake};
 use shepherd_ports::credentials::CredentialQueries;
 use shepherd_ports::crypto::{Cipher, Digests, KeyStore};
+use shepherd_ports::dead_letters::DeadLetterQueries;
 use shepherd_ports::encryption_keys::EncryptionKeyQueries;
 use shepherd_ports::events::EventQueries;
+use shepherd_ports::external_approvals::ExternalApprovalQueries;
 use shepherd_ports::identity::IdentityQueries;
 use shepherd_ports::leases::LeaseStore;
 use shepherd_ports::legal_holds::LegalHoldQueries;
@@ -23,6 +25,7 @@ use shepherd_ports::migrations::MigrationQueries;
 use shepherd_ports::namespaces::NamespaceQueries;
 use shepherd_ports::notifications::{NotificationQueries, NotificationSender};
 use shepherd_ports::outbound::OutboundClient;
+use shepherd_ports::policies::PolicyQueries;
 use shepherd_ports::providers::{
     CloneProvider, InfrastructureProvider, InstanceTypeProvider, MigrationProvider, SchemaProvider, SnapshotProvider,
     VmRenderer,
@@ -42,6 +45,7 @@ use shepherd_ports::upkeep::UpkeepQueries;
 use shepherd_ports::users::UserQueries;
 use shepherd_ports::vms::VmQueries;
 use shepherd_ports::watches::WatchQueries;
+use shepherd_ports::workbench::WorkbenchQueries;
 use shepherd_ports::{Clock, IdSource, RepositoryError, RequestContext, UnitOfWork, UnitOfWorkFactory};
 
 use crate::Settings;
@@ -56,6 +60,9 @@ pub trait Queries:
     + NamespaceQueries
     + ClusterQueries
     + TemplateQueries
+    + PolicyQueries
+    + ExternalApprovalQueries
+    + DeadLetterQueries
     + SizeQueries
     + SchemaQueries
     + CredentialQueries
@@ -63,6 +70,7 @@ pub trait Queries:
     + VmQueries
     + WatchQueries
     + TicketQueries
+    + WorkbenchQueries
     + EventQueries
     + IdentityQueries
     + AuditQueries
@@ -89,6 +97,9 @@ impl<T> Queries for T where
         + NamespaceQueries
         + ClusterQueries
         + TemplateQueries
+        + PolicyQueries
+        + ExternalApprovalQueries
+        + DeadLetterQueries
         + SizeQueries
         + SchemaQueries
         + CredentialQueries
@@ -96,6 +107,7 @@ impl<T> Queries for T where
         + VmQueries
         + WatchQueries
         + TicketQueries
+        + WorkbenchQueries
         + EventQueries
         + IdentityQueries
         + AuditQueries

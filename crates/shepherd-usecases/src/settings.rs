@@ -21,6 +21,8 @@ pub struct Settings {
     pub naming: NamingRules,
     /// `approvals.self_approval`.
     pub self_approval: SelfApproval,
+    /// `approvals.allow_prod_auto_approval`: whether policies may approve in prod.
+    pub allow_prod_auto_approval: bool,
     /// `audit.retention_*_days`.
     pub retention: RetentionDays,
     /// `session.*`.
@@ -43,6 +45,8 @@ pub struct Settings {
     pub dry_run_warn: Duration,
     /// `features.*`.
     pub features: Features,
+    /// The first of `server.portal_urls`, without a slash at its end: where external systems send their decisions.
+    pub portal_url: String,
     /// `vm.creation_timeout`: how long a machine may stay in CREATING.
     pub creation_timeout: Duration,
     /// `vm.initial_password_ttl`: how long the owner of a machine can be shown its one-time password.
@@ -78,6 +82,8 @@ pub struct Features {
     pub clones: bool,
     /// Live migrations.
     pub migrations: bool,
+    /// External approval systems.
+    pub external_approval: bool,
 }
 
 /// What the reconciler does by itself.
@@ -122,6 +128,8 @@ pub struct UpkeepSettings {
     pub notification_days: u32,
     /// `approvals.reminder_days`: how long a ticket waits before its approvers are reminded, and again.
     pub reminder_days: u32,
+    /// `events.archive_after_days`: when what has ended leaves the default lists.
+    pub archive_days: u32,
     /// `queue.dead_letter_retention`: how long jobs that were given up stay.
     pub dead_letters: Duration,
 }
@@ -246,6 +254,7 @@ impl Default for Settings {
         Self {
             naming: NamingRules::default(),
             self_approval: SelfApproval::default(),
+            allow_prod_auto_approval: false,
             retention: RetentionDays::default(),
             session: SessionSettings {
                 lifetime: Duration::from_secs(24 * 3600),
@@ -262,6 +271,7 @@ impl Default for Settings {
                 purge_audit: false,
                 notification_days: 90,
                 reminder_days: 7,
+                archive_days: 30,
                 dead_letters: Duration::from_secs(168 * 3600),
             },
             header_variables: HeaderVariables::default(),
@@ -287,6 +297,7 @@ impl Default for Settings {
             },
             dry_run_warn: Duration::from_secs(10),
             features: Features::default(),
+            portal_url: "http://localhost:3000".to_owned(),
             creation_timeout: Duration::from_secs(1800),
             initial_password_ttl: Duration::from_secs(168 * 3600),
             adoption_interval: Duration::from_secs(900),

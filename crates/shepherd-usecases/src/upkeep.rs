@@ -3,6 +3,7 @@
 //! The queue's cron decides when; here stands what. A job that fails is left to its next period. Each may run twice, at
 //! any point and on any replica: what must happen once per period is guarded by the rows themselves.
 
+mod archive;
 mod cleanup;
 mod reminder;
 mod review;
@@ -29,6 +30,8 @@ pub enum PeriodicJob {
     NotificationCleanup,
     /// Reminds approvers of tickets that wait for `approvals.reminder_days`.
     ApprovalReminder,
+    /// Archives events and tickets `events.archive_after_days` after their end.
+    Archive,
     /// Removes what was about sessions and limits and is of no use any more.
     TokenCleanup,
     /// Removes jobs that were given up `queue.dead_letter_retention` ago.
@@ -66,6 +69,7 @@ impl PeriodicJob {
             Self::NotificationCleanup => ("10 3 * * *", DAY),
             Self::AuditPurge => ("40 3 * * *", DAY),
             Self::ApprovalReminder => ("0 7 * * *", DAY),
+            Self::Archive => ("50 3 * * *", DAY),
             Self::TokenCleanup => ("7 * * * *", HOUR),
             Self::DeadLetterCleanup => ("17 * * * *", HOUR),
             Self::MembershipExpiry => ("27 * * * *", HOUR),
@@ -94,6 +98,7 @@ impl PeriodicJob {
         match self {
             Self::NotificationCleanup => cleanup::notifications(platform).await,
             Self::ApprovalReminder => reminder::execute(platform).await,
+            Self::Archive => archive::execute(platform).await,
             Self::TokenCleanup => cleanup::tokens(platform).await,
             Self::DeadLetterCleanup => cleanup::dead_letters(platform).await,
             Self::MembershipExpiry => crate::system::members::expire::execute(platform).await,

@@ -150,3 +150,19 @@ INSERT INTO vm_initial_credentials (vm_id, username, password, password_key_id, 
 VALUES (
     '00000000-0000-7000-8000-000000000014', 'cloud-user', '\x01', '0a1b2c3d', '\x02', '0a1b2c3d', now()
 );
+
+INSERT INTO external_approval_systems (
+    id, name, system_type, webhook_url, webhook_secret, secret_key_id, header_names, webhook_headers, headers_key_id,
+    created_by
+)
+VALUES (
+    '00000000-0000-7000-8000-0000000000e1', 'board', 'webhook', 'https://board.example.org', '\x01', '0a1b2c3d',
+    '{X-Key}', '\x02', '0a1b2c3d', '00000000-0000-7000-8000-000000000003'
+);
+INSERT INTO approval_policies (id, name, operation, environment, created_by)
+VALUES (gen_random_uuid(), 'small machines', 'CREATE_VM', 'test', 'system:test');
+INSERT INTO external_approval_submissions (id, ticket_id, system_id)
+VALUES (
+    '00000000-0000-7000-8000-0000000000e2', '00000000-0000-7000-8000-000000000031',
+    '00000000-0000-7000-8000-0000000000e1'
+);

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::bed::{Bed, Database, Served, execute};
 use super::figure::{Figure, Goal};
 use super::http::{Connection, request};
-use super::people;
+use super::people::{self, Person};
 use super::process::resident_mib;
 use crate::fleet::Fleet;
 use crate::progress::Step;
@@ -96,6 +96,13 @@ pub(super) async fn measure(bed: &Bed<'_>, step: &Step) -> anyhow::Result<Vec<Fi
 pub(super) async fn register(bed: &Bed<'_>, database: &Database, fleet: &Fleet) -> anyhow::Result<()> {
     let served = bed.serve_with(database, "api", &ENVIRONMENT).await?;
     let administrator = people::administrator(bed, &served).await?;
+    register_as(&served, &administrator, fleet).await?;
+    served.stop().await;
+    Ok(())
+}
+
+/// As [`register`], with a process that runs and by somebody who is logged in.
+pub(super) async fn register_as(served: &Served, administrator: &Person, fleet: &Fleet) -> anyhow::Result<()> {
     let mut connection = Connection::open(served.port).await?;
     for body in fleet.registrations()? {
         let call = request(
@@ -106,7 +113,6 @@ pub(super) async fn register(bed: &Bed<'_>, database: &Database, fleet: &Fleet) 
         );
         connection.send(&call).await?.json(201).context("register a cluster")?;
     }
-    served.stop().await;
     Ok(())
 }
 
@@ -129,7 +135,7 @@ async fn written_by_relist(bed: &Bed<'_>, database: &Database, db: &mut PgConnec
 }
 
 /// Waits until a query counts so many.
-async fn until(db: &mut PgConnection, query: &str, wanted: i64) -> anyhow::Result<()> {
+pub(super) async fn until(db: &mut PgConnection, query: &str, wanted: i64) -> anyhow::Result<()> {
     let started = Instant::now();
     loop {
         let found: i64 = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut *db).await?;

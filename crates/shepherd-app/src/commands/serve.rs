@@ -14,6 +14,7 @@ use shepherd_postgres::{QueueWorker, WorkerOptions};
 use shepherd_usecases::audit_webhook;
 use shepherd_usecases::controllers;
 use shepherd_usecases::execution::Executor;
+use shepherd_usecases::external_approval;
 use shepherd_usecases::schema;
 use shepherd_usecases::upkeep::{self, Upkeep};
 use tokio::signal::unix::{SignalKind, signal};
@@ -148,6 +149,11 @@ fn run_controllers(wired: &Wired, pool: &TaskPool) {
     pool.supervise_loop("audit push", move || {
         let platform = Arc::clone(&platform);
         async move { audit_webhook::push::run(&platform).await }
+    });
+    let (platform, operations) = (Arc::clone(&wired.platform), Arc::clone(&wired.operations));
+    pool.supervise_loop("external approvals", move || {
+        let (platform, operations) = (Arc::clone(&platform), Arc::clone(&operations));
+        async move { external_approval::sync::run(&platform, &operations).await }
     });
 }
 

@@ -1,14 +1,18 @@
 //! One module per group of operations. Handlers translate and nothing else.
 
 mod adoptions;
+mod approval_changes;
+mod approval_policies;
 mod approvals;
 mod audit;
 mod audit_webhooks;
 mod auth;
 mod clones;
 mod clusters;
+mod dead_letters;
 mod encryption_keys;
 mod events;
+mod external_approvals;
 mod initial_password;
 mod instance_sizes;
 mod legal_holds;
@@ -17,6 +21,7 @@ mod migrations;
 mod namespaces;
 mod notifications;
 mod reconciler;
+mod request_context;
 mod revisions;
 mod role_bindings;
 mod roles;
@@ -31,6 +36,7 @@ mod users;
 mod vm_changes;
 mod vm_power;
 mod vms;
+mod workbench;
 
 use shepherd_domain::problem::{FieldCode, Problem};
 use utoipa_actix_web::scope;
@@ -50,12 +56,17 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(systems::routes)
             .configure(members::routes)
             .configure(services::routes)
+            // Before the machines, of which none has this name for an id.
+            .configure(request_context::routes)
             .configure(vms::routes)
             .configure(initial_password::routes)
             .configure(vm_power::routes)
             .configure(vm_changes::routes)
             .configure(revisions::routes)
             .configure(approvals::routes)
+            .configure(approval_policies::routes)
+            .configure(approval_changes::routes)
+            .configure(workbench::routes)
             .configure(tasks::routes)
             .configure(events::routes)
             .configure(clusters::routes)
@@ -71,11 +82,13 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(audit::routes)
             .configure(adoptions::routes)
             .configure(clones::routes)
+            .configure(dead_letters::routes)
             .configure(encryption_keys::routes)
             .configure(migrations::routes)
             .configure(reconciler::routes)
             .configure(snapshots::routes)
             .configure(legal_holds::routes)
+            .configure(external_approvals::routes)
             .configure(audit_webhooks::routes),
     );
 }

@@ -165,8 +165,14 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::StorageClassNotFound
         | ErrorCode::ImmutableField
         | ErrorCode::ReconcilerModeNotImplemented
+        | ErrorCode::ModifiedSpecNotSupported
+        | ErrorCode::PolicyNotAllowed
+        | ErrorCode::BatchSizeExceeded
         | ErrorCode::RequiredFieldRemoved => StatusCode::BAD_REQUEST,
-        ErrorCode::Unauthorized | ErrorCode::InvalidCredentials => StatusCode::UNAUTHORIZED,
+        ErrorCode::Unauthorized
+        | ErrorCode::InvalidCredentials
+        | ErrorCode::WebhookSignatureInvalid
+        | ErrorCode::WebhookStale => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden
         | ErrorCode::NamespaceEnvForbidden
         | ErrorCode::PasswordChangeRequired
@@ -174,6 +180,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::RoleNotAssignable
         | ErrorCode::GrantCeilingExceeded
         | ErrorCode::SelfApprovalForbidden
+        | ErrorCode::ApproverNotEligible
         | ErrorCode::TicketCancelForbidden
         | ErrorCode::NamespacePermissionDenied
         | ErrorCode::NamespaceQuotaExceeded => StatusCode::FORBIDDEN,
@@ -185,6 +192,9 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::InitialPasswordNotAvailable
         | ErrorCode::SchemaNotAvailable
         | ErrorCode::TicketNotFound
+        | ErrorCode::PolicyNotFound
+        | ErrorCode::ExternalSystemNotFound
+        | ErrorCode::JobNotFound
         | ErrorCode::TaskNotFound
         | ErrorCode::EventNotFound
         | ErrorCode::ClusterNotFound
@@ -238,6 +248,10 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::LastPlatformAdmin
         | ErrorCode::CannotDeleteSelf
         | ErrorCode::SnapshotNameExists
+        | ErrorCode::PolicyNameExists
+        | ErrorCode::ExternalSystemNameExists
+        | ErrorCode::ExternalSystemInUse
+        | ErrorCode::RetryLimitReached
         | ErrorCode::ClusterHasVms
         | ErrorCode::AdoptionNotPending
         | ErrorCode::AdoptionNotPossible

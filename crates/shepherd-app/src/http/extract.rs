@@ -171,6 +171,22 @@ pub(super) async fn public_body<T: DeserializeOwned + ToSchema>(
         .map(|(body, _)| body)
 }
 
+/// Reads a body whose bytes are signed, before anything that it says is looked at.
+pub(super) async fn signed_body(
+    api: &Api,
+    request: &HttpRequest,
+    payload: web::Payload,
+    max: usize,
+) -> Result<Vec<u8>, Problem> {
+    require_json(request)?;
+    collect(request, payload.into_inner(), max, api.config.read_timeout).await
+}
+
+/// What these bytes say.
+pub(super) fn checked_body<T: DeserializeOwned + ToSchema>(api: &Api, bytes: &[u8]) -> Result<T, Problem> {
+    parse(api, bytes).map(|(body, _)| body)
+}
+
 fn require_json(request: &HttpRequest) -> Result<(), Problem> {
     let media = request
         .headers()

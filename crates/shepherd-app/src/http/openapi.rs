@@ -11,11 +11,12 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::{Api, api};
 
 /// Operations without a session.
-const PUBLIC: [&str; 4] = [
+const PUBLIC: [&str; 5] = [
     "/api/v1/health/live",
     "/api/v1/health/ready",
     "/api/v1/openapi.json",
     "/api/v1/auth/login",
+    "/api/v1/webhooks/approval-callback",
 ];
 
 /// The document, made from the routes themselves.

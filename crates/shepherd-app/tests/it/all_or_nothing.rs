@@ -290,7 +290,14 @@ async fn a_command_that_dies_after_any_write_leaves_nothing() {
     for decision in ["reject", "cancel", "approve"] {
         let submitted = bench
             .kill_after_each_write("request", 4, || {
-                request::execute(platform, &requester, wanted(service.id, template, size), None)
+                let operations = &bench.wired.operations;
+                request::execute(
+                    platform,
+                    operations,
+                    &requester,
+                    wanted(service.id, template, size),
+                    None,
+                )
             })
             .await
             .outcome;
@@ -325,7 +332,8 @@ async fn a_command_that_dies_after_any_write_leaves_nothing() {
     };
     bench
         .kill_after_each_write("request deletion", 4, || {
-            request_deletion::execute(platform, &admin, vm, &confirmed, None)
+            let operations = &bench.wired.operations;
+            request_deletion::execute(platform, operations, &admin, vm, &confirmed, None)
         })
         .await;
 }

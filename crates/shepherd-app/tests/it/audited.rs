@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Caller, send};
 use crate::coverage::differences;
+use crate::external_approvals;
 use crate::openapi::names;
 use crate::world::{PASSWORD, Person, User, World, log_in, text};
 
@@ -114,6 +115,16 @@ const AUDITED: &[(&str, &[&str])] = &[
     ("PATCH /vms/{vm_id}", &["vm.modify_submitted on vm"]),
     // It stores nothing at all.
     ("POST /vms/validate", &[]),
+    // It shows and stores nothing.
+    ("POST /admin/approvals/{ticket_id}/preview", &[]),
+    (
+        "PUT /admin/approvals/{ticket_id}/modified-spec",
+        &["approval.modify on approval_ticket"],
+    ),
+    (
+        "DELETE /admin/approvals/{ticket_id}/modified-spec",
+        &["approval.modify on approval_ticket"],
+    ),
     (
         "POST /approvals/{ticket_id}/approve",
         &["approval.approve on approval_ticket"],
@@ -127,6 +138,8 @@ const AUDITED: &[(&str, &[&str])] = &[
         &["approval.cancel on approval_ticket"],
     ),
     ("POST /admin/reconciler/runs", &["reconciler.run on reconciler_run"]),
+    ("POST /admin/dead-letters/{job_id}/retry", &["job.retry on job"]),
+    ("DELETE /admin/dead-letters/{job_id}", &["job.discard on job"]),
     (
         "POST /admin/encryption-keys/rotate",
         &["encryption_key.rotate on encryption_key"],
@@ -217,6 +230,44 @@ const AUDITED: &[(&str, &[&str])] = &[
     ("PUT /admin/roles/{role_id}/permissions", &["role.update on role"]),
     ("DELETE /admin/roles/{role_id}", &["role.delete on role"]),
     (
+        "POST /admin/approval-policies",
+        &["approval_policy.create on approval_policy"],
+    ),
+    // A question.
+    ("POST /admin/approval-policies/explain", &[]),
+    (
+        "PATCH /admin/approval-policies/{policy_id}",
+        &["approval_policy.update on approval_policy"],
+    ),
+    (
+        "DELETE /admin/approval-policies/{policy_id}",
+        &["approval_policy.delete on approval_policy"],
+    ),
+    (
+        "POST /admin/external-approval-systems",
+        &["external_approval.configure on external_approval_system"],
+    ),
+    (
+        "PATCH /admin/external-approval-systems/{external_system_id}",
+        &["external_approval.update on external_approval_system"],
+    ),
+    (
+        "POST /admin/external-approval-systems/{external_system_id}/test",
+        // Nobody answers there.
+        &["external_approval.submit on external_approval_system, failure"],
+    ),
+    (
+        "DELETE /admin/external-approval-systems/{external_system_id}",
+        &["external_approval.delete on external_approval_system"],
+    ),
+    (
+        "POST /webhooks/approval-callback",
+        &[
+            "approval.reject on approval_ticket",
+            "external_approval.callback on approval_ticket",
+        ],
+    ),
+    (
         "POST /admin/audit-logs/webhooks",
         &["audit.webhook.create on audit_webhook"],
     ),
@@ -279,6 +330,8 @@ async fn every_change_leaves_exactly_its_audit_rows() {
     walk.requests().await;
     walk.inbox().await;
     walk.audit_log().await;
+    walk.approval_policies().await;
+    walk.external_approvals().await;
     walk.reconciliation().await;
     walk.infrastructure().await;
     let listed: BTreeSet<&str> = all_entries().map(|(name, _)| name).collect();
@@ -460,6 +513,21 @@ impl Walk<'_> {
             .await;
     }
 
+    async fn modified_specs(&mut self, bob: &Actor, ticket: &str) {
+        let detail = bob.caller.get(&format!("/approvals/{ticket}")).await.ok(200);
+        let path = format!("/admin/approvals/{ticket}");
+        let operation = "POST /admin/approvals/{ticket_id}/preview";
+        self.does(bob, operation, &format!("{path}/preview"), json!({})).await;
+        let path = format!("{path}/modified-spec");
+        let mut spec = detail["original_spec"].clone();
+        spec["disk_gb"] = json!(30);
+        let body = json!({"modified_spec": spec, "modification_reason": "more room"});
+        let operation = "PUT /admin/approvals/{ticket_id}/modified-spec";
+        self.does(bob, operation, &path, body).await;
+        let operation = "DELETE /admin/approvals/{ticket_id}/modified-spec";
+        self.does(bob, operation, &path, Value::Null).await;
+    }
+
     async fn requests(&mut self) {
         let world = self.world;
         let (alice, bob) = (self.is(User::Alice), self.is(User::Bob));
@@ -474,6 +542,7 @@ impl Walk<'_> {
         let body = json!({"reason": "not this week"});
         self.does(&bob, "POST /approvals/{ticket_id}/reject", &path, body).await;
 
+        self.modified_specs(&bob, &wanted).await;
         let operation = "POST /approvals/{ticket_id}/approve";
         let path = format!("/approvals/{wanted}/approve");
         self.does(&bob, operation, &path, json!({})).await;
@@ -489,11 +558,36 @@ impl Walk<'_> {
         self.does(&alice, "POST /vms/{vm_id}/initial-password", &path, Value::Null)
             .await;
         self.operations(&alice, &vm).await;
+        self.dead_letters(&vm).await;
         let path = format!("/vms/{vm}?confirm=true");
         let deletion = self.does(&alice, "DELETE /vms/{vm_id}", &path, Value::Null).await;
         let path = format!("/approvals/{}/approve", text(&deletion["ticket_id"]));
         let expected = ["approval.approve on approval_ticket", "vm.delete_approved on vm"];
         self.leaves(&bob, operation, &path, json!({}), &expected).await;
+    }
+
+    /// A start that was carried out is made to look as if it had been given up; it is tried again.
+    async fn dead_letters(&mut self, vm: &str) {
+        let world = self.world;
+        let admin = self.is(User::Admin);
+        let fail = format!(
+            "UPDATE approval_tickets SET status = 'FAILED' WHERE request_type = 'START_VM' AND vm_id = '{vm}' \
+             RETURNING id::text"
+        );
+        let ticket = world.home.texts(&fail).await.pop().expect("a ticket");
+        let event = world.event_of(&ticket).await;
+        let fail = format!("UPDATE domain_events SET status = 'FAILED' WHERE id = '{event}' RETURNING id::text");
+        world.home.texts(&fail).await;
+        let job = crate::dead_letters::bury(&world.home, &event).await;
+        let operation = "POST /admin/dead-letters/{job_id}/retry";
+        let path = format!("/admin/dead-letters/{job}/retry");
+        self.does(&admin, operation, &path, Value::Null).await;
+        world.wait_for_ticket(&ticket, "COMPLETED").await;
+
+        let job = crate::dead_letters::bury(&world.home, "00000000-0000-7000-8000-000000000000").await;
+        let operation = "DELETE /admin/dead-letters/{job_id}";
+        self.does(&admin, operation, &format!("/admin/dead-letters/{job}"), Value::Null)
+            .await;
     }
 
     /// What is done to a machine that runs; in the end it runs again.
@@ -595,6 +689,58 @@ impl Walk<'_> {
         let path = format!("{holds}/{}/release", text(&hold["id"]));
         let operation = "POST /admin/audit-logs/legal-holds/{hold_id}/release";
         self.does(&admin, operation, &path, json!({"reason": "closed"})).await;
+    }
+
+    async fn approval_policies(&mut self) {
+        let admin = self.is(User::Admin);
+        let policies = "/admin/approval-policies";
+        let body = json!({"name": "nights", "operation": "STOP_VM", "environment": "test", "enabled": false});
+        let policy = self.does(&admin, "POST /admin/approval-policies", policies, body).await;
+        let body = json!({"operation": "STOP_VM", "environment": "test"});
+        let operation = "POST /admin/approval-policies/explain";
+        self.does(&admin, operation, &format!("{policies}/explain"), body).await;
+        let path = format!("{policies}/{}", text(&policy["id"]));
+        let operation = "PATCH /admin/approval-policies/{policy_id}";
+        self.does(&admin, operation, &path, json!({"priority": 7})).await;
+        let operation = "DELETE /admin/approval-policies/{policy_id}";
+        self.does(&admin, operation, &path, Value::Null).await;
+    }
+
+    async fn external_approvals(&mut self) {
+        const CALLBACK: &str = "POST /webhooks/approval-callback";
+        let admin = self.is(User::Admin);
+        let systems = "/admin/external-approval-systems";
+        let body = json!({
+            "name": "board", "system_type": "webhook", "webhook_url": "https://127.0.0.1:9/board",
+            "webhook_secret": "a secret of the board", "enabled": true,
+        });
+        let operation = "POST /admin/external-approval-systems";
+        let system = text(&self.does(&admin, operation, systems, body).await["id"]);
+        let path = format!("{systems}/{system}");
+        let operation = "PATCH /admin/external-approval-systems/{external_system_id}";
+        self.does(&admin, operation, &path, json!({"retry_count": 5})).await;
+        let operation = "POST /admin/external-approval-systems/{external_system_id}/test";
+        self.does(&admin, operation, &format!("{path}/test"), Value::Null).await;
+
+        let request = json!({
+            "service_id": self.world.service, "template_id": self.world.template("ubuntu-24-04"),
+            "instance_size_id": self.world.size("medium"), "namespace": "dev", "reason": "for the board",
+        });
+        let accepted = self.world.as_(User::Alice).post("/vms", &request).await.ok(202);
+        let ticket = text(&accepted["ticket_id"]);
+        external_approvals::hand_over(&self.world.home, &ticket, &system).await;
+        let answer = json!({"shepherd_ticket_id": ticket, "external_ticket_id": ticket, "status": "rejected"});
+        let request = external_approvals::callback(&self.world.anonymous(), "a secret of the board", &answer)
+            .header("x-request-id", "audited-callback")
+            .header("user-agent", AGENT);
+        send(request).await.ok(200);
+        self.performed.insert(CALLBACK);
+        let (_, expected) = all_entries().find(|(name, _)| *name == CALLBACK).expect("an entry");
+        let found = self.rows_of("audited-callback", "system:external:board").await;
+        assert_eq!(found, expected, "{CALLBACK}");
+
+        let operation = "DELETE /admin/external-approval-systems/{external_system_id}";
+        self.does(&admin, operation, &path, Value::Null).await;
     }
 
     async fn reconciliation(&mut self) {

@@ -1,4 +1,9 @@
 //! A worker that dies at any step of an operation: another one finishes, and nothing happens twice.
+//!
+//! Here processes die and are replaced by the queue; [`every_step`] compares every operation, step by step, with a run
+//! that nothing disturbs.
+
+mod every_step;
 
 use std::time::Duration;
 

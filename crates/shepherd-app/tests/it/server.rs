@@ -150,6 +150,7 @@ impl Home {
             .env("FEATURES_SNAPSHOTS", "true")
             .env("FEATURES_CLONES", "true")
             .env("FEATURES_MIGRATIONS", "true")
+            .env("FEATURES_EXTERNAL_APPROVAL", "true")
             // Everybody in a test has the same address, and many log in at once.
             .env("SECURITY_LOGIN_MAX_FAILURES_IP", "1000")
             .env("LOG_LEVEL", "info")

@@ -69,6 +69,7 @@ async fn every_job_is_on_the_clock(home: &Home) {
     let expected = [
         "adoption_scan",
         "approval_reminder",
+        "archive",
         "audit_purge",
         "authz_review_report",
         "binding_expiry",

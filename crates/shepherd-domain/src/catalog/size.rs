@@ -68,4 +68,24 @@ impl InstanceSize {
             .with("min_disk_gb", self.min_disk_gb)
             .with("max_disk_gb", self.max_disk_gb))
     }
+
+    /// Whether machines of the size need a GPU, SR-IOV, hugepages or dedicated processors.
+    pub fn needs_special_hardware(&self) -> bool {
+        self.requires_gpu
+            || self.requires_sriov
+            || self.requires_hugepages
+            || self.dedicated_cpu
+            || !self.gpu_devices.is_empty()
+    }
+
+    /// Checks that memory comes in whole pages where the size has hugepages.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED on `memory_mb` with OUT_OF_RANGE{multiple_of}.
+    pub fn check_memory(&self, memory_mb: i32) -> Result<(), Problem> {
+        match rules::whole_pages(self.hugepages_size.as_deref(), memory_mb) {
+            Some(error) => Err(Problem::invalid(vec![error])),
+            None => Ok(()),
+        }
+    }
 }

@@ -106,6 +106,19 @@ fn a_pending_ticket_grows_urgent_with_its_days() {
 }
 
 #[test]
+fn the_days_of_a_tier_are_the_days_it_is_made_of() {
+    for tier in PriorityTier::iter() {
+        let (first, past) = tier.days();
+        let listed: Vec<i64> = (0..100)
+            .filter(|day| *day >= first && past.is_none_or(|past| *day < past))
+            .collect();
+        let made_of: Vec<i64> = (0..100).filter(|day| PriorityTier::of_days(*day) == tier).collect();
+        assert_eq!(listed, made_of, "{tier}");
+        assert_eq!(tier.to_string().parse(), Ok(tier));
+    }
+}
+
+#[test]
 fn ticket_numbers_have_six_digits_or_more() {
     assert_eq!(ticket_number(123), "TKT-000123");
     assert_eq!(ticket_number(1_234_567), "TKT-1234567");

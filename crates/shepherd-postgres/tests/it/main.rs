@@ -7,6 +7,8 @@ mod audit;
 mod audit_webhooks;
 mod clusters;
 mod credentials;
+mod dead_letters;
+mod external_approvals;
 mod idempotency;
 mod leases;
 mod lists;
@@ -15,9 +17,11 @@ mod members;
 mod notifications;
 mod operations;
 mod periodic;
+mod policies;
 mod projection;
 mod queries;
 mod queue;
+mod races;
 mod reconciler;
 mod revisions;
 mod roles;
@@ -28,6 +32,7 @@ mod transactions;
 mod transitions;
 mod upkeep;
 mod visibility;
+mod workbench;
 mod world;
 
 /// What a test answers.

@@ -369,7 +369,7 @@ async fn events_and_tasks_are_shown_to_their_audience_only() -> TestResult {
         assert_eq!(listed.total, u64::from(sees), "{audience:?}");
     }
     let tasks = store
-        .list_tasks(world.requester, Some(EventStatus::Pending), None, PAGE())
+        .list_tasks(world.requester, Some(EventStatus::Pending), None, false, PAGE())
         .await?;
     let task = tasks.items.first().ok_or("no task")?;
     assert_eq!(

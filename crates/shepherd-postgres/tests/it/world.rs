@@ -244,6 +244,9 @@ impl World {
             instance_size_id: None,
             namespace: Some("dev".to_owned()),
             context: TicketContext::default(),
+            policy: None,
+            approvers: Vec::new(),
+            external_system: None,
             at: at(0),
         }
     }
@@ -261,6 +264,7 @@ impl World {
             template_snapshot: Some(json!({"name": "debian"})),
             size_snapshot: Some(json!({"name": "small"})),
             vm_id: None,
+            judged_spec: None,
         }
     }
 

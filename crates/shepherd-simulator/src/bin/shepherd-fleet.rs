@@ -1,8 +1,8 @@
 //! `shepherd-fleet`: many clusters with many machines in one process, for benches and soaks.
 //!
-//! Objects are what the command line says and stay so until they are told otherwise: no controllers run. Prints one
-//! line `ready` and then obeys the lines of its standard input, answering each with one line that begins with `done`;
-//! it ends with its input.
+//! Objects are what the command line says and stay so until they are told otherwise: no controllers run, unless
+//! `--live` asks for them. Prints one line `ready` and then obeys the lines of its standard input, answering each with
+//! one line that begins with `done`; it ends with its input.
 //!
 //! - `flip RATE SECONDS`: so many machines per second, one after the other over all clusters, become paused or running
 //!   again and say when, in microseconds since 1970
@@ -17,13 +17,15 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use clap::Parser;
 use serde_json::{Value, json};
-use shepherd_simulator::{Chaos, ClusterSeed, Simulator, SimulatorConfig};
+use shepherd_simulator::{Chaos, ClusterSeed, NodeSeed, Simulator, SimulatorConfig, Timing};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often machines are flipped, so many at a time as the rate asks for.
 const BEAT: Duration = Duration::from_millis(20);
 const NAMESPACE: &str = "fleet";
+/// Nodes of each cluster, enough for a thousand small machines that controllers find a place for.
+const NODES: u32 = 16;
 
 /// Simulates many clusters at once.
 #[derive(Debug, Parser)]
@@ -43,6 +45,9 @@ struct Arguments {
     /// Annotation that carries the id of each machine
     #[arg(long)]
     id_annotation: String,
+    /// Let controllers act on what the clusters are told, every phase within milliseconds
+    #[arg(long)]
+    live: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -73,7 +78,12 @@ async fn main() -> anyhow::Result<()> {
 
 async fn start(arguments: &Arguments, cluster: u32) -> anyhow::Result<Simulator> {
     let machines = (1..=arguments.machines).flat_map(|machine| objects(arguments, cluster, machine));
+    let nodes = (1..=NODES).map(|node| NodeSeed {
+        name: format!("node-{node}"),
+        ..NodeSeed::default()
+    });
     let seed = ClusterSeed {
+        nodes: nodes.collect(),
         namespaces: vec![NAMESPACE.to_owned()],
         objects: machines.collect(),
         ..ClusterSeed::default()
@@ -82,7 +92,8 @@ async fn start(arguments: &Arguments, cluster: u32) -> anyhow::Result<Simulator>
         name: format!("fleet-{cluster}"),
         bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         seed,
-        controllers: false,
+        controllers: arguments.live,
+        timing: Timing::instant(),
         ..SimulatorConfig::default()
     };
     Simulator::start(config).await.context("start a cluster")

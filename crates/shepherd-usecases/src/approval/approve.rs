@@ -10,6 +10,7 @@ use shepherd_ports::tickets::TicketRecord;
 
 use super::TicketRef;
 use super::decide::{self, Approval};
+use super::modify::{self, Checked, Modification};
 use crate::execution::{Operations, Placed};
 use crate::vm::request::MAX_REASON;
 use crate::{Platform, UseCaseError};
@@ -25,6 +26,8 @@ pub struct Choice {
     pub template_version: Option<i32>,
     /// A remark, at most 1024 characters.
     pub comment: Option<String>,
+    /// What is to be carried out instead of what was asked for; stored together with the decision.
+    pub modification: Option<Modification>,
 }
 
 /// Approves: checks and dry run first, then everything in one transaction.
@@ -38,7 +41,7 @@ pub async fn execute(
     ticket: &TicketRef,
     choice: &Choice,
 ) -> Result<(), UseCaseError> {
-    let ticket = super::decidable(platform, caller, ticket).await?;
+    let mut ticket = super::decidable(platform, caller, ticket).await?;
     if choice
         .comment
         .as_ref()
@@ -48,6 +51,13 @@ pub async fn execute(
             FieldError::new("comment", FieldCode::TooLong).with("max_length", MAX_REASON),
         ])
         .into());
+    }
+    let modified = match &choice.modification {
+        Some(modification) => Some(modify::check(platform, &ticket, modification.clone()).await?),
+        None => None,
+    };
+    if let Some(modified) = &modified {
+        ticket.modified_spec = Some(modified.spec.clone());
     }
     let operation = operations.of_request(ticket.request_type)?;
     let (payload, _) = platform
@@ -62,7 +72,17 @@ pub async fn execute(
     for warning in &placed.warnings {
         tracing::info!(ticket_id = %ticket.id, warning = ?warning.code, "approved with a warning");
     }
-    match record(platform, operations, caller, &ticket, &placed, choice).await {
+    match record(
+        platform,
+        operations,
+        caller,
+        &ticket,
+        &placed,
+        choice,
+        modified.as_ref(),
+    )
+    .await
+    {
         Err(error @ UseCaseError::Problem(_)) => Err(explain(platform, &ticket, error).await?),
         outcome => outcome,
     }
@@ -89,6 +109,7 @@ async fn record(
     ticket: &TicketRecord,
     placed: &Placed,
     choice: &Choice,
+    modified: Option<&Checked>,
 ) -> Result<(), UseCaseError> {
     let operation = operations.of_request(ticket.request_type)?;
     let now = platform.now();
@@ -103,10 +124,17 @@ async fn record(
         step,
     };
     let mut uow = platform.begin().await?;
+    if let Some(modified) = modified
+        && !modify::store(platform, &mut *uow, caller, ticket, modified, None, now).await?
+    {
+        drop(uow);
+        return Err(super::lost_race(platform, ticket.id).await?);
+    }
     if !decide::apply(platform, &mut *uow, operation, ticket, placed, &approval, now).await? {
         drop(uow);
         return Err(super::lost_race(platform, ticket.id).await?);
     }
+    crate::external_approval::cancel(&mut *uow, ticket.id).await?;
     if let Some(requester) = ticket.requester_id.as_user() {
         let message = format!("{} was approved and will be carried out.", ticket.number);
         let draft = NotificationDraft::new(NotificationType::ApprovalCompleted, Severity::Info, &format!("{} approved", ticket.number), &message)

@@ -11,7 +11,7 @@ use shepherd_ports::tickets::NewStep;
 
 use super::TicketRef;
 use crate::vm::request::MAX_REASON;
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, external_approval};
 
 /// Cancels.
 ///
@@ -86,5 +86,6 @@ pub async fn execute(
         .environment(ticket.environment)
         .details(json!({"operation": ticket.request_type.operation_type(), "reason": reason}));
     platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
+    external_approval::cancel(&mut *uow, ticket.id).await?;
     Ok(uow.commit().await?)
 }

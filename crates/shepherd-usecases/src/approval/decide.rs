@@ -45,7 +45,7 @@ pub(crate) async fn apply(
     operation.recheck(uow, ticket, placed).await?;
     if !uow
         .tickets()
-        .approve(ticket.id, step, &columns(placed, approval, now))
+        .approve(ticket.id, step, &columns(ticket, placed, approval, now))
         .await?
     {
         return Ok(false);
@@ -79,7 +79,7 @@ pub(crate) async fn apply(
     Ok(true)
 }
 
-fn columns(placed: &Placed, approval: &Approval<'_>, now: DateTime<Utc>) -> ApprovalColumns {
+fn columns(ticket: &TicketRecord, placed: &Placed, approval: &Approval<'_>, now: DateTime<Utc>) -> ApprovalColumns {
     ApprovalColumns {
         approver: approval.context.actor.clone(),
         decided_by: approval.decided_by,
@@ -94,6 +94,7 @@ fn columns(placed: &Placed, approval: &Approval<'_>, now: DateTime<Utc>) -> Appr
             .map(shepherd_ports::templates::TemplateRecord::snapshot),
         size_snapshot: placed.size.as_ref().map(|size| json!(size)),
         vm_id: Some(placed.vm_id),
+        judged_spec: ticket.modified_spec.clone(),
     }
 }
 

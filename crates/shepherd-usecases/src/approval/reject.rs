@@ -1,5 +1,6 @@
 //! An approver says no, and why.
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::event::EventStatus;
@@ -7,11 +8,12 @@ use shepherd_domain::notification::{Audience, NotificationDraft, NotificationTyp
 use shepherd_domain::problem::{FieldCode, FieldError, Problem};
 use shepherd_domain::ticket::{ActorKind, TicketStatus};
 use shepherd_ports::context::Caller;
-use shepherd_ports::tickets::NewStep;
+use shepherd_ports::tickets::{NewStep, TicketRecord};
+use shepherd_ports::{RequestContext, UnitOfWork};
 
 use super::TicketRef;
 use crate::vm::request::MAX_REASON;
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, external_approval};
 
 /// Rejects.
 ///
@@ -35,17 +37,48 @@ pub async fn execute(
         .into());
     }
     let now = platform.now();
-    let step = TicketStatus::PendingApproval
-        .reject()
-        .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?;
     let mut uow = platform.begin().await?;
-    if !uow
-        .tickets()
-        .reject(ticket.id, step, &caller.context.actor, reason, now)
-        .await?
+    if !apply(
+        platform,
+        &mut *uow,
+        &ticket,
+        reason,
+        &caller.context,
+        ActorKind::User,
+        now,
+    )
+    .await?
     {
         drop(uow);
         return Err(super::lost_race(platform, ticket.id).await?);
+    }
+    external_approval::cancel(&mut *uow, ticket.id).await?;
+    Ok(uow.commit().await?)
+}
+
+/// What a refusal writes, whoever gives it: ticket, event, history, audit row, and the news to the requester. `false`
+/// when somebody else moved the ticket first; then nothing of it may be kept.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn apply(
+    platform: &Platform,
+    uow: &mut dyn UnitOfWork,
+    ticket: &TicketRecord,
+    reason: &str,
+    context: &RequestContext,
+    kind: ActorKind,
+    now: DateTime<Utc>,
+) -> Result<bool, UseCaseError> {
+    let step = TicketStatus::PendingApproval
+        .reject()
+        .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?;
+    if !uow
+        .tickets()
+        .reject(ticket.id, step, &context.actor, reason, now)
+        .await?
+    {
+        return Ok(false);
     }
     let cancel = EventStatus::Pending
         .cancel()
@@ -54,8 +87,8 @@ pub async fn execute(
     let history = NewStep {
         from: Some(step.from()),
         to: step.to(),
-        actor: caller.context.actor.clone(),
-        kind: ActorKind::User,
+        actor: context.actor.clone(),
+        kind,
         reason: Some(reason.to_owned()),
     };
     uow.tickets().add_step(ticket.id, &history, now).await?;
@@ -64,7 +97,7 @@ pub async fn execute(
         .ticket(ticket.id)
         .environment(ticket.environment)
         .details(json!({"operation": ticket.request_type.operation_type(), "reason": reason}));
-    platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
+    platform.audit(uow, context, now, [entry]).await?;
     if let Some(requester) = ticket.requester_id.as_user() {
         let message = format!("{} was rejected: {reason}", ticket.number);
         let draft = NotificationDraft::new(NotificationType::ApprovalRejected, Severity::Warning, &format!("{} rejected", ticket.number), &message)
@@ -75,5 +108,5 @@ pub async fn execute(
             .send(uow.notifications(), Audience::User(requester), draft, now)
             .await?;
     }
-    Ok(uow.commit().await?)
+    Ok(true)
 }

@@ -207,7 +207,7 @@ pub(super) fn filters_value(filters: &PushFilters) -> Value {
 }
 
 /// Scheme, host and port of a URL: what may be on record. A path or a query can hold a token.
-pub(super) fn origin(url: &str) -> &str {
+pub(crate) fn origin(url: &str) -> &str {
     let after = url.find("://").map_or(0, |at| at + 3);
     let end = url
         .get(after..)

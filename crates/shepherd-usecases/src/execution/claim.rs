@@ -7,7 +7,6 @@ use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_domain::ticket::{ActorKind, TicketStatus};
 use shepherd_domain::{ActorId, ids::VmId};
 use shepherd_ports::RequestContext;
-use shepherd_ports::events::Event;
 use shepherd_ports::queue::JobVerdict;
 use shepherd_ports::tickets::{NewStep, TicketRecord};
 
@@ -75,7 +74,7 @@ pub(super) async fn execute(platform: &Platform, operations: &Operations, id: Ev
     ticket.status = TicketStatus::Executing;
     let attempt = u32::try_from(attempts).unwrap_or(u32::MAX);
     let Some(vm) = vm else {
-        return gone(platform, operations, event, ticket, vm_id).await;
+        return gone(platform, operations, ticket, vm_id).await;
     };
     let work = Work {
         event,
@@ -135,12 +134,11 @@ async fn start(
 async fn gone(
     platform: &Platform,
     operations: &Operations,
-    event: Event,
     ticket: TicketRecord,
     vm: VmId,
 ) -> Result<Claim, UseCaseError> {
     let operation = operations.of_request(ticket.request_type)?;
-    outcome::target_gone(platform, operation, &event, &ticket, vm)
+    outcome::target_gone(platform, operation, &ticket, vm)
         .await
         .map(Claim::Settled)
 }

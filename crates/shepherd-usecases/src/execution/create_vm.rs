@@ -1,35 +1,35 @@
 //! CREATE_VM: from the decision to the object on the cluster.
 
+mod checks;
+
 use async_trait::async_trait;
 use serde_json::Value;
+use shepherd_domain::ActorId;
 use shepherd_domain::audit::AuditAction;
-use shepherd_domain::catalog::{InstanceSize, TemplateSpec, TemplateStatus};
+use shepherd_domain::catalog::{InstanceSize, TemplateSpec};
 use shepherd_domain::event::EventType;
 use shepherd_domain::ids::ServiceId;
 use shepherd_domain::naming::VmName;
-use shepherd_domain::placement;
-use shepherd_domain::problem::{ErrorCode, FieldCode, Problem, Warning, WarningCode};
+use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_domain::rendering::{GuestPassword, Placement, RenderInput, VmDocument, VmIdentity};
-use shepherd_domain::spec::{CreatePayload, CreateSpec, EffectiveNumbers, effective_spec};
+use shepherd_domain::spec::EffectiveNumbers;
 use shepherd_domain::ticket::RequestType;
 use shepherd_domain::vm::VmStatus;
-use shepherd_domain::{ActorId, Environment};
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::events::NewEvent;
-use shepherd_ports::namespaces::NamespaceRecord;
 use shepherd_ports::providers::{ApplyMode, EnsuredNamespace};
-use shepherd_ports::sizes::SizeRecord;
-use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::vms::{NewRevision, NewVm};
 
+pub(super) use checks::{check_effective, check_namespace, environment_changed, judge, warn_of_disabled};
+
+use super::findings::{Depth, Examined};
 use super::operation::{Done, Operation, Placed, Work, required};
 use super::steps::{self, Step};
-use super::{Failure, revalidate};
+use super::{Failure, revalidate, specs};
 use crate::approval::approve::Choice;
 use crate::cluster::namespaces;
-use crate::vm::dry_run::{self, DryRun};
 use crate::{Platform, UseCaseError, credential};
 
 /// How the machine is switched at creation.
@@ -69,80 +69,18 @@ impl Operation for CreateVm {
         payload: &Value,
         choice: &Choice,
     ) -> Result<Placed, UseCaseError> {
-        let spec = spec_of(ticket, payload)?;
-        let facts = platform
-            .read
-            .create_facts(
-                spec.service_id,
-                &spec.namespace,
-                spec.template_id,
-                spec.instance_size_id,
-            )
-            .await?;
-        let namespace = check_namespace(facts.namespace, &spec.namespace)?;
-        let service = facts
-            .service
-            .ok_or_else(|| Problem::not_found(ErrorCode::ServiceNotFound, spec.service_id))?;
-        let size = facts
-            .size
-            .ok_or_else(|| Problem::not_found(ErrorCode::InstanceSizeNotFound, spec.instance_size_id))?;
-        let cluster = choose_cluster(platform, &namespace, &size.size, choice).await?;
+        let examined = checks::examine(platform, ticket, payload, choice, Depth::Decide).await?;
+        examined.decided()
+    }
 
-        let mut warnings = Vec::new();
-        let template = choose_template(platform, facts.template, &spec, choice, &mut warnings).await?;
-        let numbers = check_numbers(&spec, &size, namespace.environment, &mut warnings)?;
-        let (storage_class, storage_warning) = cluster.candidate().storage_class(choice.storage_class.as_deref())?;
-        warnings.extend(storage_warning);
-
-        let name = vm_name(
-            &namespace.name,
-            &service.system_name,
-            &service.name,
-            service.next_instance_index,
-        )?;
-        let identity = VmIdentity {
-            vm_id: platform.ids.id(),
-            event_id: ticket.event_id,
-            name: name.as_str().to_owned(),
-            namespace: namespace.name.clone(),
-            system: service.system_name,
-            service: service.name,
-            instance: name.instance().to_owned(),
-            ticket_number: ticket.number.clone(),
-            created_by: required(
-                ticket.requester_id.as_user(),
-                "a create ticket was not requested by a user",
-            )?,
-            revision: 1,
-        };
-        let document = render(
-            platform,
-            &identity,
-            &template.spec,
-            &size.size,
-            numbers,
-            storage_class.clone(),
-            None,
-        );
-        match dry_run::ask(platform, &cluster, &namespace.name, &document).await {
-            DryRun::Accepted(found) => warnings.extend(found),
-            DryRun::Rejected(problem) => return Err(problem.into()),
-            DryRun::Unreachable => {
-                return Err(Problem::new(ErrorCode::ClusterUnreachable)
-                    .with("cluster", cluster.name)
-                    .into());
-            }
-        }
-        Ok(Placed {
-            cluster: cluster.id,
-            vm_id: identity.vm_id,
-            storage_class,
-            template: Some(template),
-            size: Some(size.size),
-            numbers: Some(numbers),
-            operation: None,
-            warnings,
-        })
+    async fn examine(
+        &self,
+        platform: &Platform,
+        ticket: &TicketRecord,
+        payload: &Value,
+        choice: &Choice,
+    ) -> Result<Examined, UseCaseError> {
+        checks::examine(platform, ticket, payload, choice, Depth::Show).await
     }
 
     async fn recheck(
@@ -347,146 +285,8 @@ fn vm_name(namespace: &str, system: &str, service: &str, index: i32) -> Result<V
     Ok(VmName::generate(namespace, system, service, index)?)
 }
 
-fn spec_of(ticket: &TicketRecord, payload: &Value) -> Result<CreateSpec, UseCaseError> {
-    let original: CreatePayload = stored(payload, "payload")?;
-    let modified: Option<CreateSpec> = ticket
-        .modified_spec
-        .as_ref()
-        .map(|spec| stored(spec, "modified spec"))
-        .transpose()?;
-    Ok(effective_spec(&original.spec, modified.as_ref()).clone())
-}
-
 pub(super) fn stored<T: serde::de::DeserializeOwned>(value: &Value, what: &'static str) -> Result<T, UseCaseError> {
     serde_json::from_value(value.clone()).map_err(|source| UseCaseError::Stored { what, source })
-}
-
-pub(super) fn check_namespace(found: Option<NamespaceRecord>, name: &str) -> Result<NamespaceRecord, Problem> {
-    let namespace = found.ok_or_else(|| Problem::new(ErrorCode::NamespaceNotRegistered).with("namespace", name))?;
-    if namespace.enabled {
-        Ok(namespace)
-    } else {
-        Err(Problem::new(ErrorCode::NamespaceDisabled).with("namespace", name))
-    }
-}
-
-/// The namespace was registered anew with another environment than the request was judged by.
-pub(super) fn environment_changed(namespace: &NamespaceRecord, requested: Environment) -> Problem {
-    Problem::new(ErrorCode::NamespaceClusterEnvMismatch)
-        .with("namespace", namespace.name.as_str())
-        .with("namespace_env", namespace.environment.as_str())
-        .with("cluster_env", requested.as_str())
-}
-
-async fn choose_cluster(
-    platform: &Platform,
-    namespace: &NamespaceRecord,
-    size: &InstanceSize,
-    choice: &Choice,
-) -> Result<ClusterRecord, UseCaseError> {
-    if let Some(id) = choice.cluster {
-        let cluster = platform
-            .read
-            .get_cluster(id)
-            .await?
-            .ok_or_else(|| Problem::invalid_field("selected_cluster_id", FieldCode::NotFound))?;
-        cluster
-            .candidate()
-            .admit(&namespace.name, namespace.environment, size)?;
-        return Ok(cluster);
-    }
-    let clusters = platform.read.enabled_clusters().await?;
-    let candidates: Vec<_> = clusters.iter().map(ClusterRecord::candidate).collect();
-    let only = match placement::eligible(&candidates, &namespace.name, namespace.environment, size)[..] {
-        [only] => Some(only.id),
-        _ => None,
-    };
-    let found = only.and_then(|id| clusters.into_iter().find(|cluster| cluster.id == id));
-    found.ok_or_else(|| Problem::invalid_field("selected_cluster_id", FieldCode::Required).into())
-}
-
-async fn choose_template(
-    platform: &Platform,
-    requested: Option<TemplateRecord>,
-    spec: &CreateSpec,
-    choice: &Choice,
-    warnings: &mut Vec<Warning>,
-) -> Result<TemplateRecord, UseCaseError> {
-    let requested = requested.ok_or_else(|| Problem::not_found(ErrorCode::TemplateNotFound, spec.template_id))?;
-    let template = match choice.template_version {
-        Some(version) if version != requested.version => {
-            let other = platform.read.get_template_version(&requested.name, version).await?;
-            other.ok_or_else(|| Problem::invalid_field("selected_template_version", FieldCode::NotFound))?
-        }
-        Some(_) | None => requested.clone(),
-    };
-    match template.status {
-        TemplateStatus::Active => Ok(template),
-        TemplateStatus::Deprecated if template.id == requested.id => {
-            warnings.push(
-                Warning::new(WarningCode::TemplateDeprecated)
-                    .with("template", template.name.as_str())
-                    .with("version", template.version),
-            );
-            Ok(template)
-        }
-        TemplateStatus::Draft | TemplateStatus::Deprecated | TemplateStatus::Archived => {
-            Err(Problem::new(ErrorCode::TemplateNotActive)
-                .with("template_id", template.id.to_string())
-                .with("version", template.version)
-                .with("status", template.status.as_str())
-                .into())
-        }
-    }
-}
-
-fn check_numbers(
-    spec: &CreateSpec,
-    size: &SizeRecord,
-    environment: Environment,
-    warnings: &mut Vec<Warning>,
-) -> Result<EffectiveNumbers, Problem> {
-    let size = &size.size;
-    if !size.enabled {
-        warnings.push(
-            Warning::new(WarningCode::InstanceSizeDisabledSinceRequest).with("instance_size", size.name.as_str()),
-        );
-    }
-    let numbers = EffectiveNumbers::of(spec, size);
-    check_effective(numbers, size, environment, warnings)?;
-    Ok(numbers)
-}
-
-/// Checks the numbers a machine would have against its size; in production promising more than there is is told.
-pub(super) fn check_effective(
-    numbers: EffectiveNumbers,
-    size: &InstanceSize,
-    environment: Environment,
-    warnings: &mut Vec<Warning>,
-) -> Result<(), Problem> {
-    size.check_disk(numbers.disk_gb)?;
-    let pairs = [
-        ("cpu", numbers.cpu_request, numbers.cpu_cores),
-        ("memory", numbers.memory_request_mb, numbers.memory_mb),
-    ];
-    for (resource, request, limit) in pairs {
-        let problem = |code| {
-            Problem::new(code)
-                .with("resource", resource)
-                .with("request", request)
-                .with("limit", limit)
-        };
-        if request > limit {
-            return Err(problem(ErrorCode::OvercommitInvalid));
-        }
-        if size.dedicated_cpu && request != limit {
-            return Err(problem(ErrorCode::DedicatedCpuOvercommitConflict));
-        }
-    }
-    if environment == Environment::Prod && numbers.is_overcommitted() {
-        warnings.push(Warning::new(WarningCode::ProdOvercommit).with("instance_size", size.name.as_str()));
-    }
-    Ok(())
 }
 
 fn render(
@@ -512,7 +312,7 @@ fn render(
 /// The document of an approved ticket, from its snapshots and the password of the guest alone.
 async fn document(platform: &Platform, work: &Work) -> Result<VmDocument, UseCaseError> {
     let ticket = &work.ticket;
-    let spec = spec_of(ticket, &work.event.payload)?;
+    let spec = specs::create(ticket, &work.event.payload)?;
     let snapshot = required(
         ticket
             .template_snapshot
@@ -578,6 +378,7 @@ async fn ensure_namespace(platform: &Platform, work: &Work, cluster: &ClusterRec
     if ensured == EnsuredNamespace::Existed {
         return Ok(());
     }
+    steps::reach(platform, Step::NamespaceMade).await;
     let by = ActorId::system("worker");
     let fact = NewEvent {
         causation_id: Some(work.event.id),

@@ -178,6 +178,7 @@ async fn delete_snapshots(platform: &Platform, work: &Work, cluster: &ClusterRec
             Err(Failure::Permanent(problem, _)) if problem.code == ErrorCode::CapabilityNotSupported => {}
             outcome => outcome?,
         }
+        steps::reach(platform, Step::SnapshotDeletionAsked).await;
     }
     Ok(())
 }

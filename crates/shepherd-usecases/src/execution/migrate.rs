@@ -267,6 +267,7 @@ async fn cancelled(
         .settle(record.id, MigrationPhase::Cancelled, None)
         .await?;
     uow.commit().await?;
+    steps::reach(platform, Step::MigrationCancelled).await;
     let problem = target::failed(CODE, cluster, CANCELLED);
     Ok(Failure::Permanent(problem, "the migration was called off".to_owned()))
 }

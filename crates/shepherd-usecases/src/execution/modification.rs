@@ -14,7 +14,7 @@ use shepherd_domain::ticket::RequestType;
 use shepherd_domain::vm::{ObservedCondition, ObservedVm, VmStatus};
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::clusters::ClusterRecord;
-use shepherd_ports::providers::ApplyMode;
+use shepherd_ports::providers::{ApplyMode, ProviderError};
 use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::vms::VmRecord;
 
@@ -68,9 +68,7 @@ pub(crate) async fn check(
     let found = platform.read.get_cluster(vm.cluster_id).await?;
     let cluster = found.ok_or_else(|| Problem::not_found(ErrorCode::ClusterNotFound, vm.cluster_id))?;
     gate::open(&cluster)?;
-    let mut uow = platform.begin().await?;
-    hold_namespace(&mut *uow, &vm.namespace, environment).await?;
-    drop(uow);
+    check_namespace_now(platform, &vm.namespace, environment).await?;
     let template = template_of(platform, vm).await?;
     let found = platform.read.get_size(spec.instance_size_id).await?;
     let size = found.ok_or_else(|| size_not_found(spec.instance_size_id))?.size;
@@ -120,12 +118,22 @@ async fn hold_namespace(uow: &mut dyn UnitOfWork, name: &str, environment: Envir
     }
 }
 
-fn size_not_found(id: InstanceSizeId) -> Problem {
+/// The same before the transaction: the namespace takes changes, and is still of the environment of the request.
+pub(super) async fn check_namespace_now(
+    platform: &Platform,
+    name: &str,
+    environment: Environment,
+) -> Result<(), UseCaseError> {
+    let mut uow = platform.begin().await?;
+    hold_namespace(&mut *uow, name, environment).await
+}
+
+pub(super) fn size_not_found(id: InstanceSizeId) -> Problem {
     Problem::not_found(ErrorCode::InstanceSizeNotFound, id)
 }
 
 /// The template version of a machine, whatever its status by now. An adopted machine has none and cannot be rendered.
-async fn template_of(platform: &Platform, vm: &VmRecord) -> Result<TemplateRecord, UseCaseError> {
+pub(super) async fn template_of(platform: &Platform, vm: &VmRecord) -> Result<TemplateRecord, UseCaseError> {
     let found = match vm.template_id {
         Some(id) => platform.read.get_template(id).await?,
         None => None,
@@ -153,6 +161,23 @@ pub(super) fn check_capabilities(cluster: &ClusterRecord, size: &InstanceSize) -
         .with("cluster", cluster.name.as_str()))
 }
 
+/// What a cluster said to a modification.
+pub(crate) struct Rehearsed {
+    /// Its answer.
+    pub(crate) answer: DryRun,
+    /// What it was shown; nothing when it did not even say how the machine is.
+    pub(crate) document: Option<VmDocument>,
+}
+
+impl Rehearsed {
+    fn refused(cluster: &ClusterRecord, error: &ProviderError, document: Option<VmDocument>) -> Self {
+        Self {
+            answer: dry_run::refused(cluster, error),
+            document,
+        }
+    }
+}
+
 /// Asks the cluster of the machine whether it would take the modification, its disk included.
 ///
 /// # Errors
@@ -162,14 +187,14 @@ pub(crate) async fn rehearse(
     vm: &VmRecord,
     requester: Option<UserId>,
     modification: &Modification,
-) -> Result<DryRun, UseCaseError> {
+) -> Result<Rehearsed, UseCaseError> {
     let cluster = &modification.cluster;
     let started = Instant::now();
     let seen = match platform.provider.get_vm(cluster.id, &vm.namespace, &vm.name).await {
         Ok(Some(seen)) if target::is_ours(vm, &seen) => seen,
         Ok(Some(_)) => return Err(target::object_conflict(vm, cluster).into()),
         Ok(None) => return Err(vm_not_found(vm.id).into()),
-        Err(error) => return Ok(dry_run::refused(cluster, &error)),
+        Err(error) => return Ok(Rehearsed::refused(cluster, &error, None)),
     };
     let shape = Shape {
         template: &modification.template.spec,
@@ -192,7 +217,7 @@ pub(crate) async fn rehearse(
             )
             .await;
         if let Err(error) = answer {
-            return Ok(dry_run::refused(cluster, &error));
+            return Ok(Rehearsed::refused(cluster, &error, Some(document)));
         }
     }
     let answer = platform
@@ -200,8 +225,11 @@ pub(crate) async fn rehearse(
         .modify_vm(cluster.id, &document, &seen.uid, ApplyMode::DryRun)
         .await;
     Ok(match answer {
-        Ok(_) => DryRun::Accepted(dry_run::slow(platform, cluster, started)),
-        Err(error) => dry_run::refused(cluster, &error),
+        Ok(_) => Rehearsed {
+            answer: DryRun::Accepted(dry_run::slow(platform, cluster, started)),
+            document: Some(document),
+        },
+        Err(error) => Rehearsed::refused(cluster, &error, Some(document)),
     })
 }
 

@@ -3,28 +3,30 @@
 //! The disk grows before the document is applied: a storage class that cannot expand leaves the machine as it was, and
 //! a disk that is larger than its row says harms nobody. Both steps can be repeated at will.
 
+mod checks;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use shepherd_domain::catalog::{InstanceSize, TemplateSpec};
-use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem, Warning, WarningCode};
-use shepherd_domain::spec::{EffectiveNumbers, ModifyPayload, ModifySpec, effective_spec};
+use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_domain::spec::EffectiveNumbers;
 use shepherd_domain::ticket::RequestType;
 use shepherd_domain::vm::{ObservedCondition, ObservedVm, VmStatus};
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::providers::ApplyMode;
 use shepherd_ports::tickets::TicketRecord;
-use shepherd_ports::vms::{VmRecord, VmShape};
+use shepherd_ports::vms::VmShape;
 
 use super::create_vm::{add_revision, revalidate_namespace, stored};
+use super::findings::{Depth, Examined};
 use super::modification::{self, Shape};
 use super::operation::{Done, Operation, Placed, Work, named, required, vm_not_found};
 use super::power::not_allowed;
 use super::steps::{self, Step};
-use super::{Failure, revalidate, target};
+use super::{Failure, revalidate, specs, target};
 use crate::approval::approve::Choice;
 use crate::cluster::gate;
-use crate::vm::dry_run::DryRun;
 use crate::{Platform, UseCaseError};
 
 const CODE: ErrorCode = ErrorCode::VmModifyFailed;
@@ -45,35 +47,18 @@ impl Operation for ModifyVm {
         payload: &Value,
         choice: &Choice,
     ) -> Result<Placed, UseCaseError> {
-        let spec = spec_of(ticket, payload)?;
-        let found = platform.read.get_vm(spec.vm_id).await?;
-        let vm = found.ok_or_else(|| vm_not_found(spec.vm_id))?;
-        check_choice(&vm, choice)?;
-        let mut checked = modification::check(platform, &vm, &spec, ticket.environment).await?;
-        if !checked.size.enabled {
-            let name = checked.size.name.as_str();
-            let warning = Warning::new(WarningCode::InstanceSizeDisabledSinceRequest).with("instance_size", name);
-            checked.warnings.push(warning);
-        }
-        match modification::rehearse(platform, &vm, ticket.requester_id.as_user(), &checked).await? {
-            DryRun::Accepted(found) => checked.warnings.extend(found),
-            DryRun::Rejected(problem) => return Err(problem.into()),
-            DryRun::Unreachable => {
-                return Err(Problem::new(ErrorCode::ClusterUnreachable)
-                    .with("cluster", checked.cluster.name)
-                    .into());
-            }
-        }
-        Ok(Placed {
-            cluster: checked.cluster.id,
-            vm_id: vm.id,
-            storage_class: vm.storage_class,
-            template: Some(checked.template),
-            size: Some(checked.size),
-            numbers: Some(checked.numbers),
-            operation: None,
-            warnings: checked.warnings,
-        })
+        let examined = checks::examine(platform, ticket, payload, choice, Depth::Decide).await?;
+        examined.decided()
+    }
+
+    async fn examine(
+        &self,
+        platform: &Platform,
+        ticket: &TicketRecord,
+        payload: &Value,
+        choice: &Choice,
+    ) -> Result<Examined, UseCaseError> {
+        checks::examine(platform, ticket, payload, choice, Depth::Show).await
     }
 
     async fn recheck(
@@ -150,7 +135,7 @@ struct Approved {
 impl Approved {
     fn of(work: &Work) -> Result<Self, UseCaseError> {
         let ticket = &work.ticket;
-        let spec = spec_of(ticket, &work.event.payload)?;
+        let spec = specs::modify(ticket, &work.event.payload)?;
         let snapshot = ticket.template_snapshot.as_ref();
         let snapshot = required(
             snapshot.and_then(|snapshot| snapshot.get("spec")),
@@ -168,45 +153,6 @@ impl Approved {
             size,
             numbers,
         })
-    }
-}
-
-fn spec_of(ticket: &TicketRecord, payload: &Value) -> Result<ModifySpec, UseCaseError> {
-    let original: ModifyPayload = stored(payload, "payload")?;
-    let modified: Option<ModifySpec> = ticket
-        .modified_spec
-        .as_ref()
-        .map(|spec| stored(spec, "modified spec"))
-        .transpose()?;
-    Ok(effective_spec(&original.spec, modified.as_ref()).clone())
-}
-
-/// Where a machine is and what it was made from is settled: an empty or equal choice is accepted.
-fn check_choice(vm: &VmRecord, choice: &Choice) -> Result<(), Problem> {
-    let storage_class = choice.storage_class.as_deref().filter(|class| !class.is_empty());
-    let others = [
-        (
-            "selected_cluster_id",
-            choice.cluster.is_some_and(|cluster| cluster != vm.cluster_id),
-        ),
-        (
-            "selected_storage_class",
-            storage_class.is_some() && storage_class != vm.storage_class.as_deref(),
-        ),
-        (
-            "selected_template_version",
-            choice.template_version.is_some() && choice.template_version != vm.template_version,
-        ),
-    ];
-    let errors: Vec<FieldError> = others
-        .into_iter()
-        .filter(|(_, is_another)| *is_another)
-        .map(|(field, _)| FieldError::new(field, FieldCode::UnknownValue))
-        .collect();
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Problem::invalid(errors))
     }
 }
 

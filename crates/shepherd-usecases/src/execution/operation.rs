@@ -22,6 +22,7 @@ use strum::IntoEnumIterator;
 use super::clone::CloneVm;
 use super::create_vm::CreateVm;
 use super::delete_vm::DeleteVm;
+use super::findings::Examined;
 use super::migrate::MigrateVm;
 use super::modify_vm::ModifyVm;
 use super::power::{RestartVm, StartVm, StopVm};
@@ -109,6 +110,17 @@ pub trait Operation: Send + Sync {
         choice: &Choice,
     ) -> Result<Placed, UseCaseError> {
         existing::place(platform, self.request_type(), payload, choice).await
+    }
+    /// Everything there is to say about a decision that nobody makes yet: the checks of [`Self::place`], which go on
+    /// after a refusal, and what would be applied.
+    async fn examine(
+        &self,
+        platform: &Platform,
+        ticket: &TicketRecord,
+        payload: &Value,
+        choice: &Choice,
+    ) -> Result<Examined, UseCaseError> {
+        Examined::of(self.place(platform, ticket, payload, choice).await)
     }
     /// Repeats inside the transaction the checks that depend on the state of other rows, holding those rows.
     async fn recheck(

@@ -2,22 +2,24 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
+use shepherd_domain::ActorId;
 use shepherd_domain::audit::AuditEntry;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
 use shepherd_domain::ids::VmId;
 use shepherd_domain::notification::Severity;
-use shepherd_domain::problem::Problem;
+use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_domain::redaction::redact_and_truncate;
 use shepherd_domain::ticket::{ActorKind, TicketStatus};
 use shepherd_domain::transition::Transition;
-use shepherd_ports::UnitOfWork;
-use shepherd_ports::events::{Event, NewEvent};
+use shepherd_ports::events::NewEvent;
 use shepherd_ports::queue::{EventJob, JobVerdict};
 use shepherd_ports::tickets::{NewStep, TicketRecord};
+use shepherd_ports::{RepositoryError, RequestContext, UnitOfWork};
 
 use super::Failure;
 use super::claim::worker;
-use super::operation::{Done, Operation, Work, vm_not_found};
+use super::ending::{self, Ending};
+use super::operation::{Done, Operation, Work};
 use super::tell;
 use crate::{Platform, UseCaseError};
 
@@ -46,14 +48,24 @@ pub(super) async fn succeed(
         .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
     uow.events().transition(work.event.id, event_step, None, now).await?;
     let details = json!({"ticket_number": work.ticket.number, "attempt": work.attempt});
-    fact(platform, &mut *uow, work, operation.facts().0, details.clone(), now).await?;
-    history(&mut *uow, &work.ticket, ticket_step, None, now).await?;
+    let by = worker();
+    let event_type = operation.facts().0;
+    fact(platform, &mut *uow, work, event_type, details.clone(), &by.actor, now).await?;
+    history(
+        &mut *uow,
+        &work.ticket,
+        ticket_step,
+        None,
+        (&by, ActorKind::Worker),
+        now,
+    )
+    .await?;
     let entry = AuditEntry::new(operation.audits().0, "vm", work.vm.id)
         .named(&work.vm.name)
         .ticket(work.ticket.id)
         .environment(work.ticket.environment)
         .details(details);
-    platform.audit(&mut *uow, &worker(), now, [entry]).await?;
+    platform.audit(&mut *uow, &by, now, [entry]).await?;
     let title = format!(
         "{}: {} done",
         work.vm.name,
@@ -84,7 +96,7 @@ pub(super) async fn fail(
     let now = platform.now();
     match failure {
         Failure::Store(error) => Err(error),
-        Failure::TargetGone => target_gone(platform, operation, &work.event, &work.ticket, work.vm.id).await,
+        Failure::TargetGone => target_gone(platform, operation, &work.ticket, work.vm.id).await,
         Failure::Permanent(problem, detail) => {
             give_up(platform, operation, work, &problem, &detail, End::Refused).await?;
             Ok(JobVerdict::Done)
@@ -185,7 +197,8 @@ async fn postpone(
     Ok(JobVerdict::Done)
 }
 
-/// No attempt is left: failed for good, and the job stays as a dead letter.
+/// No attempt is left: failed for good, and the job stays as a dead letter. What cannot be recorded as it should be, for
+/// a reason that will not pass, is recorded as little as possible: the job must not begin again.
 pub(super) async fn exhausted(
     platform: &Platform,
     operation: &dyn Operation,
@@ -193,11 +206,52 @@ pub(super) async fn exhausted(
     problem: Problem,
     detail: &str,
 ) -> Result<JobVerdict, UseCaseError> {
-    if give_up(platform, operation, work, &problem, detail, End::Exhausted).await? {
+    let moved = match give_up(platform, operation, work, &problem, detail, End::Exhausted).await {
+        Err(error) if !passes(&error) => {
+            tracing::error!(event_id = %work.event.id, ticket_id = %work.ticket.id, error = &error as &dyn std::error::Error,
+                "a failure could not be recorded; its ticket alone fails");
+            give_up_barely(platform, work, &problem, detail).await?
+        }
+        outcome => outcome?,
+    };
+    if moved {
         Ok(JobVerdict::DeadLetter(problem.code.to_string()))
     } else {
         Ok(JobVerdict::Done)
     }
+}
+
+/// The outcome of an attempt could not be recorded. While the store is away that is nobody's fault: the attempt is given
+/// back, and the queue tries again. Any other reason will be there the next time too, so the attempt counts, and with
+/// the last one the work is given up.
+///
+/// # Errors
+/// The error itself, when the queue is to try again.
+pub(super) async fn unrecorded(
+    platform: &Platform,
+    operation: &dyn Operation,
+    work: &Work,
+    error: UseCaseError,
+) -> Result<JobVerdict, UseCaseError> {
+    if passes(&error) {
+        refund(platform, work).await;
+        return Err(error);
+    }
+    if work.attempt < platform.settings.execution.max_attempts {
+        return Err(error);
+    }
+    tracing::error!(event_id = %work.event.id, ticket_id = %work.ticket.id, attempt = work.attempt,
+        error = &error as &dyn std::error::Error, "the outcome of the last attempt could not be recorded");
+    let problem = Problem::new(ErrorCode::InternalError).with("reason", "OutcomeNotRecorded");
+    exhausted(platform, operation, work, problem, &error.to_string()).await
+}
+
+/// Whether the same may succeed later without anybody doing anything.
+fn passes(error: &UseCaseError) -> bool {
+    matches!(
+        error,
+        UseCaseError::Repository(RepositoryError::Busy(_) | RepositoryError::Unavailable(_))
+    )
 }
 
 /// Why nothing is tried any more.
@@ -221,56 +275,15 @@ async fn give_up(
     let now = platform.now();
     let detail = redact_and_truncate(detail, MAX_ERROR);
     let mut uow = platform.begin().await?;
-    let ticket_step = TicketStatus::Executing
-        .fail()
-        .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?;
-    if !uow
-        .tickets()
-        .fail(work.ticket.id, ticket_step, problem, &detail)
-        .await?
-    {
+    let ending = Ending {
+        context: &worker(),
+        kind: ActorKind::Worker,
+        problem,
+        detail: &detail,
+    };
+    if !ending::record(platform, &mut *uow, operation, work, &ending, now).await? {
         return Ok(false);
     }
-    operation.give_up(platform, &mut *uow, work, problem).await?;
-    let event_step = EventStatus::Processing
-        .fail()
-        .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
-    uow.events()
-        .transition(work.event.id, event_step, Some(problem), now)
-        .await?;
-    let details = json!({"ticket_number": work.ticket.number, "attempt": work.attempt, "error_code": problem.code, "error_params": problem.params});
-    fact(platform, &mut *uow, work, operation.facts().1, details.clone(), now).await?;
-    history(
-        &mut *uow,
-        &work.ticket,
-        ticket_step,
-        Some(problem.code.to_string()),
-        now,
-    )
-    .await?;
-    let entry = AuditEntry::new(operation.audits().1, "vm", work.vm.id)
-        .named(&work.vm.name)
-        .ticket(work.ticket.id)
-        .environment(work.ticket.environment)
-        .details(details)
-        .failed();
-    platform.audit(&mut *uow, &worker(), now, [entry]).await?;
-    let title = format!(
-        "{}: {} failed",
-        work.vm.name,
-        work.ticket.request_type.operation_type().to_lowercase()
-    );
-    tell::owner(
-        platform,
-        &mut *uow,
-        work,
-        Severity::Warning,
-        &title,
-        &format!("{} failed: {}.", work.ticket.number, problem.code),
-        Some(problem),
-        now,
-    )
-    .await?;
     if end == End::Exhausted {
         tell::administrators(platform, &mut *uow, work, problem, now).await?;
     }
@@ -279,52 +292,51 @@ async fn give_up(
     Ok(true)
 }
 
+async fn give_up_barely(
+    platform: &Platform,
+    work: &Work,
+    problem: &Problem,
+    detail: &str,
+) -> Result<bool, UseCaseError> {
+    let detail = redact_and_truncate(detail, MAX_ERROR);
+    let mut uow = platform.begin().await?;
+    let ending = Ending {
+        context: &worker(),
+        kind: ActorKind::Worker,
+        problem,
+        detail: &detail,
+    };
+    if !ending::record_bare(&mut *uow, &work.ticket, &ending, platform.now()).await? {
+        return Ok(false);
+    }
+    uow.commit().await?;
+    Ok(true)
+}
+
 /// The row is gone: there is nothing left that the operation could be done to.
 pub(super) async fn target_gone(
     platform: &Platform,
     operation: &dyn Operation,
-    event: &Event,
     ticket: &TicketRecord,
     vm: VmId,
 ) -> Result<JobVerdict, UseCaseError> {
     let now = platform.now();
-    let problem = vm_not_found(vm);
     let mut uow = platform.begin().await?;
-    let step = TicketStatus::Executing
-        .fail()
-        .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?;
-    if !uow
-        .tickets()
-        .fail(ticket.id, step, &problem, "the machine is gone")
-        .await?
-    {
-        return Ok(JobVerdict::Done);
+    let by = (&worker(), ActorKind::Worker);
+    if ending::record_gone(platform, &mut *uow, operation, ticket, vm, by, now).await? {
+        uow.commit().await?;
     }
-    let cancel = EventStatus::Processing
-        .cancel()
-        .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
-    uow.events().transition(event.id, cancel, Some(&problem), now).await?;
-    // What hung on it, such as the wish to call it off, has lost its object too.
-    for follower in uow.events().open_followers(vm, event.id).await? {
-        uow.events().transition(follower, cancel, Some(&problem), now).await?;
-    }
-    history(&mut *uow, ticket, step, Some(problem.code.to_string()), now).await?;
-    let entry = AuditEntry::new(operation.audits().1, "vm", vm)
-        .ticket(ticket.id)
-        .environment(ticket.environment)
-        .failed();
-    platform.audit(&mut *uow, &worker(), now, [entry]).await?;
-    tell::target_gone(platform, &mut *uow, ticket, &problem, now).await?;
-    uow.commit().await?;
     Ok(JobVerdict::Done)
 }
 
-async fn fact(
+/// The fact that follows from the work event.
+pub(super) async fn fact(
     platform: &Platform,
     uow: &mut dyn UnitOfWork,
     work: &Work,
     event_type: EventType,
     payload: serde_json::Value,
+    actor: &ActorId,
     now: DateTime<Utc>,
 ) -> Result<(), UseCaseError> {
     let event = NewEvent {
@@ -336,33 +348,34 @@ async fn fact(
         status: EventStatus::Completed,
         causation_id: Some(work.event.id),
         environment: Some(work.ticket.environment),
-        created_by: worker().actor,
+        created_by: actor.clone(),
         at: now,
         trace_id: work.event.trace_id.clone(),
     };
     Ok(uow.events().insert(event).await?)
 }
 
-async fn history(
+/// The step in the history of the ticket.
+pub(super) async fn history(
     uow: &mut dyn UnitOfWork,
     ticket: &TicketRecord,
     step: Transition<TicketStatus>,
     reason: Option<String>,
+    by: (&RequestContext, ActorKind),
     now: DateTime<Utc>,
 ) -> Result<(), UseCaseError> {
     let step = NewStep {
         from: Some(step.from()),
         to: step.to(),
-        actor: worker().actor,
-        kind: ActorKind::Worker,
+        actor: by.0.actor.clone(),
+        kind: by.1,
         reason,
     };
     Ok(uow.tickets().add_step(ticket.id, &step, now).await?)
 }
 
-/// The work is done but could not be recorded: the attempt is given back, so that a sick store cannot use up attempts at
-/// work that succeeded.
-pub(super) async fn refund(platform: &Platform, work: &Work) {
+/// Gives an attempt back, so that a sick store cannot use up attempts at work that succeeded.
+async fn refund(platform: &Platform, work: &Work) {
     let refunded = async {
         let mut uow = platform.begin().await?;
         uow.tickets().refund_attempt(work.ticket.id).await?;

@@ -15,6 +15,8 @@ pub enum Step {
     Claimed,
     /// Create: what the guest is given is kept.
     PasswordKept,
+    /// Create: the namespace was made, nothing says so yet.
+    NamespaceMade,
     /// Create: the namespace exists.
     NamespaceEnsured,
     /// Create: the object was applied.
@@ -59,6 +61,8 @@ pub enum Step {
     MigrationNoted,
     /// Migrate: it was called off on the cluster.
     MigrationCalledOff,
+    /// Migrate: its row says that it was called off.
+    MigrationCancelled,
     /// The cluster has done its part, nothing is recorded yet.
     CarriedOut,
     /// Everything is recorded, the job is still there.

@@ -35,8 +35,8 @@ pub(super) async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
 /// The same audience as when the ticket was submitted, as of now.
 fn reminder(platform: &Platform, ticket: &OverdueTicket, now: DateTime<Utc>) -> (Audience, NotificationDraft) {
     let self_approval = platform.settings.self_approval.permits(ticket.environment);
-    let audience = Audience::Approvers {
-        environment: ticket.environment,
+    let audience = Audience::EligibleApprovers {
+        ticket: ticket.id,
         except: ticket.requester_id.as_user().filter(|_| !self_approval),
     };
     let days = (now - ticket.created_at).num_days();

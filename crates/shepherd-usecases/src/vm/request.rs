@@ -1,32 +1,35 @@
 //! A member of a System asks for a virtual machine (requests.md §2).
 
-use serde_json::json;
+use async_trait::async_trait;
+use serde_json::{Value, json};
 use shepherd_domain::access::{Permission, ResourceAction};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::catalog::TemplateStatus;
-use shepherd_domain::event::{AggregateType, EventStatus, EventType};
-use shepherd_domain::ids::{ClusterId, InstanceSizeId, ServiceId, TemplateId, UserId};
+use shepherd_domain::event::AggregateType;
+use shepherd_domain::ids::{ClusterId, InstanceSizeId, ServiceId, TemplateId, TicketId, UserId};
 use shepherd_domain::naming::VmName;
-use shepherd_domain::policy::{Decision, default_decision};
+use shepherd_domain::policy::{Decision, PolicyFacts};
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem, Warning};
 use shepherd_domain::spec::{CreatePayload, CreateSpec, EffectiveNumbers, NamedSize, NamedTemplate};
-use shepherd_domain::ticket::{RequestType, TicketStatus};
+use shepherd_domain::ticket::RequestType;
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::context::Caller;
-use shepherd_ports::events::NewEvent;
 use shepherd_ports::idempotency::IdempotentRequest;
 use shepherd_ports::namespaces::NamespaceRecord;
 use shepherd_ports::sizes::SizeRecord;
 use shepherd_ports::templates::TemplateRecord;
-use shepherd_ports::tickets::{CreateFacts, Named, NamedSummary, NamedVersion, NewTicket, ServiceFacts, TicketContext};
+use shepherd_ports::tickets::{CreateFacts, Named, NamedSummary, NamedVersion, ServiceFacts, TicketContext};
 
+use super::filing::{Described, Filing, Request};
 use super::preview::Previewed;
-use super::submission::{self, Waiting};
-use super::{Submitted, SubmittedStatus, preview};
+use super::{Submitted, preview, submission};
+use crate::approval::approve::Choice;
+use crate::approval::suggest::{self, Wanted};
 use crate::authorization::{self, Guarded};
+use crate::execution::Operations;
 use crate::idempotency::{self, Answer};
-use crate::{Platform, UseCaseError, instance_size, template};
+use crate::{Platform, UseCaseError, instance_size, policy, template};
 
 /// Most characters of a reason.
 pub const MAX_REASON: usize = 1024;
@@ -57,12 +60,14 @@ struct Checked {
     numbers: EffectiveNumbers,
 }
 
-/// Submits the request: event, ticket, history, audit row and notifications in one transaction.
+/// Submits the request: event, ticket, history, audit row and notifications in one transaction. What a policy approves
+/// goes to the best cluster there is; without one it waits.
 ///
 /// # Errors
 /// In the order of requests.md §2.
 pub async fn execute(
     platform: &Platform,
+    operations: &Operations,
     caller: &Caller,
     command: RequestVm,
     request: Option<&IdempotentRequest>,
@@ -72,7 +77,27 @@ pub async fn execute(
         return Ok(answer);
     }
     let Examined { checked, previewed } = examine(platform, caller, &command, None).await?;
-    submit(platform, caller, &command, &checked, previewed.warnings, request).await
+    let rule = policy::rule(platform, &facts(caller, &command, &checked)).await?;
+    let choice = match rule.decision {
+        Decision::AutoApproved => best(platform, &checked).await?,
+        Decision::RequiresApproval => None,
+    };
+    let submission = Submission {
+        platform,
+        caller,
+        command: &command,
+        checked: &checked,
+        warnings: &previewed.warnings,
+    };
+    let filing = Filing {
+        platform,
+        operation: operations.of_request(RequestType::CreateVm)?,
+        caller,
+        asked: &submission,
+        rule,
+        warnings: previewed.warnings.clone(),
+    };
+    filing.place_and_submit(choice, request).await
 }
 
 /// A request that passed every check but the guard against duplicates.
@@ -237,101 +262,99 @@ fn spec_of(command: &RequestVm, materialised: Option<(&EffectiveNumbers, i32)>) 
     }
 }
 
-async fn submit(
-    platform: &Platform,
-    caller: &Caller,
-    command: &RequestVm,
-    checked: &Checked,
-    warnings: Vec<Warning>,
-    request: Option<&IdempotentRequest>,
-) -> Result<Answer<Submitted>, UseCaseError> {
-    let environment = checked.namespace.environment;
-    match default_decision(RequestType::CreateVm, environment) {
-        Decision::RequiresApproval => {}
-        Decision::AutoApproved => return Err(UseCaseError::Broken("the matrix approves no create by itself")),
-    }
-    let now = platform.now();
-    let requester = caller.subject.user();
-    let submitted = Submitted {
-        event_id: platform.ids.id(),
-        ticket_id: platform.ids.id(),
-        status: SubmittedStatus::PendingApproval,
-        warnings,
-    };
-    let payload = payload(command, checked, requester);
-    let payload = submission::stored_payload(&payload)?;
-
-    let mut uow = platform.begin().await?;
-    if let Some(answer) = idempotency::claim(platform, &mut *uow, request).await? {
-        return Ok(answer);
-    }
-    hold(&mut *uow, command, checked).await?;
-    uow.events()
-        .insert(NewEvent {
-            id: submitted.event_id,
-            event_type: EventType::VmCreationRequested,
-            aggregate_type: AggregateType::Service,
-            aggregate_id: command.service.to_string(),
-            payload,
-            status: EventStatus::Pending,
-            causation_id: None,
-            environment: Some(environment),
-            created_by: caller.context.actor.clone(),
-            at: now,
-            trace_id: caller.context.request_id.clone(),
-        })
-        .await?;
-    let ticket = NewTicket {
-        id: submitted.ticket_id,
-        event_id: submitted.event_id,
-        request_type: RequestType::CreateVm,
-        status: TicketStatus::PendingApproval,
-        environment,
-        requester,
-        reason: Some(command.reason.trim().to_owned()),
-        system_id: Some(checked.service.system_id),
-        service_id: Some(command.service),
-        vm_id: None,
-        template_id: Some(command.template),
-        instance_size_id: Some(command.size),
+/// What the policies know of it.
+fn facts(caller: &Caller, command: &RequestVm, checked: &Checked) -> PolicyFacts {
+    PolicyFacts {
+        requester: Some(caller.subject.user()),
         namespace: Some(checked.namespace.name.clone()),
-        context: context(caller, checked, &submitted.warnings),
-        at: now,
+        system: Some(checked.service.system_id),
+        service: Some(command.service),
+        template_name: Some(checked.template.name.clone()),
+        size: Some(command.size),
+        cpu_cores: Some(checked.numbers.cpu_cores),
+        memory_mb: Some(checked.numbers.memory_mb),
+        disk_gb: Some(checked.numbers.disk_gb),
+        special_hardware: Some(checked.size.size.needs_special_hardware()),
+        ..PolicyFacts::new(RequestType::CreateVm, checked.namespace.environment)
+    }
+}
+
+/// The cluster that a request goes to when nobody chooses one.
+async fn best(platform: &Platform, checked: &Checked) -> Result<Option<Choice>, UseCaseError> {
+    let wanted = Wanted {
+        namespace: &checked.namespace.name,
+        environment: checked.namespace.environment,
+        size: &checked.size.size,
     };
-    let number = match uow
-        .tickets()
-        .insert(&ticket, &submission::submission_steps(caller))
-        .await
-    {
-        Ok(number) => number,
-        Err(error) if error.is_unique("uq_ticket_pending_create") => {
-            drop(uow);
-            return Err(duplicate(platform, requester, command).await?.into());
+    let best = suggest::best(platform, wanted).await?;
+    Ok(best.map(|cluster| Choice {
+        cluster: Some(cluster),
+        ..Choice::default()
+    }))
+}
+
+/// A request that passed its checks.
+struct Submission<'a> {
+    platform: &'a Platform,
+    caller: &'a Caller,
+    command: &'a RequestVm,
+    checked: &'a Checked,
+    warnings: &'a [Warning],
+}
+
+#[async_trait]
+impl Request for Submission<'_> {
+    fn payload(&self) -> Result<Value, UseCaseError> {
+        let payload = payload(self.command, self.checked, self.caller.subject.user());
+        submission::stored_payload(&payload)
+    }
+
+    fn aggregate(&self) -> (AggregateType, String) {
+        (AggregateType::Service, self.command.service.to_string())
+    }
+
+    fn described(&self) -> Described {
+        let (command, checked) = (self.command, self.checked);
+        Described {
+            environment: checked.namespace.environment,
+            reason: Some(command.reason.trim().to_owned()),
+            system_id: checked.service.system_id,
+            service_id: command.service,
+            vm_id: None,
+            template_id: Some(command.template),
+            instance_size_id: Some(command.size),
+            namespace: checked.namespace.name.clone(),
+            context: context(self.caller, checked, self.warnings),
         }
-        Err(error) => return Err(error.into()),
-    };
-    let entry = AuditEntry::new(AuditAction::VmRequest, "approval_ticket", submitted.ticket_id)
-        .named(&number)
-        .ticket(submitted.ticket_id)
-        .environment(environment)
-        .details(json!({"service_id": command.service, "namespace": checked.namespace.name, "template": checked.template.name,
-            "template_version": checked.template.version, "instance_size": checked.size.size.name, "disk_gb": checked.numbers.disk_gb}));
-    platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
-    let message = format!(
-        "{} asks for a {} in {} ({}).",
-        caller.username, checked.size.size.name, checked.namespace.name, checked.service.name
-    );
-    let waiting = Waiting {
-        ticket: submitted.ticket_id,
-        number: &number,
-        operation: "CREATE",
-        environment,
-        message: &message,
-    };
-    submission::tell_approvers(platform, &mut *uow, caller, waiting, now).await?;
-    idempotency::store(platform, &mut *uow, request, &submitted).await?;
-    uow.commit().await?;
-    Ok(Answer::fresh(submitted))
+    }
+
+    async fn hold(&self, uow: &mut dyn UnitOfWork) -> Result<(), UseCaseError> {
+        hold(uow, self.command, self.checked).await
+    }
+
+    fn audit(&self, number: &str, ticket: TicketId) -> AuditEntry {
+        let checked = self.checked;
+        AuditEntry::new(AuditAction::VmRequest, "approval_ticket", ticket)
+            .named(number)
+            .details(json!({"service_id": self.command.service, "namespace": checked.namespace.name, "template": checked.template.name,
+                "template_version": checked.template.version, "instance_size": checked.size.size.name, "disk_gb": checked.numbers.disk_gb}))
+    }
+
+    fn message(&self) -> String {
+        let checked = self.checked;
+        format!(
+            "{} asks for a {} in {} ({}).",
+            self.caller.username, checked.size.size.name, checked.namespace.name, checked.service.name
+        )
+    }
+
+    fn guard(&self) -> &'static str {
+        "uq_ticket_pending_create"
+    }
+
+    async fn duplicate(&self) -> Result<Problem, UseCaseError> {
+        duplicate(self.platform, self.caller.subject.user(), self.command).await
+    }
 }
 
 /// The dry run may have taken long: what the request refers to must still be there, and stays until the commit.

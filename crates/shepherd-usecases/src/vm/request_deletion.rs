@@ -1,23 +1,24 @@
 //! Somebody asks for the deletion of a machine.
 
-use serde_json::json;
+use async_trait::async_trait;
+use serde_json::{Value, json};
 use shepherd_domain::Environment;
 use shepherd_domain::access::{Permission, ResourceAction};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
-use shepherd_domain::event::{AggregateType, EventStatus, EventType};
-use shepherd_domain::ids::VmId;
-use shepherd_domain::policy::{Decision, default_decision};
+use shepherd_domain::event::AggregateType;
+use shepherd_domain::ids::{TicketId, VmId};
+use shepherd_domain::problem::Problem;
 use shepherd_domain::spec::DeletePayload;
-use shepherd_domain::ticket::{RequestType, TicketStatus};
+use shepherd_domain::ticket::RequestType;
 use shepherd_ports::context::Caller;
-use shepherd_ports::events::NewEvent;
-use shepherd_ports::tickets::NewTicket;
 use shepherd_ports::vms::VmRecord;
 
-use super::submission::{self, Waiting};
-use super::{Submitted, SubmittedStatus};
+use super::filing::{Described, Filing, Request};
+use super::{Submitted, submission};
+use crate::approval::approve::Choice;
 use crate::confirmation::{self, Confirmation, Target};
-use crate::{Platform, UseCaseError};
+use crate::execution::Operations;
+use crate::{Platform, UseCaseError, policy};
 
 /// Submits the request.
 ///
@@ -25,6 +26,7 @@ use crate::{Platform, UseCaseError};
 /// VM_NOT_FOUND, FORBIDDEN, CONFIRMATION_*, INVALID_STATE_TRANSITION, DUPLICATE_PENDING_REQUEST.
 pub async fn execute(
     platform: &Platform,
+    operations: &Operations,
     caller: &Caller,
     id: VmId,
     given: &Confirmation,
@@ -45,97 +47,78 @@ pub async fn execute(
     vm.status
         .delete(vm.ticket_failed)
         .map_err(|error| UseCaseError::invalid_transition("vm", &error))?;
-    match default_decision(RequestType::DeleteVm, vm.environment) {
-        Decision::RequiresApproval => submit(platform, caller, &vm, reason).await,
-        Decision::AutoApproved => Err(UseCaseError::Broken("the matrix approves no deletion by itself")),
-    }
-}
-
-async fn submit(
-    platform: &Platform,
-    caller: &Caller,
-    vm: &VmRecord,
-    reason: Option<String>,
-) -> Result<Submitted, UseCaseError> {
-    let now = platform.now();
-    let requester = caller.subject.user();
-    let submitted = Submitted {
-        event_id: platform.ids.id(),
-        ticket_id: platform.ids.id(),
-        status: SubmittedStatus::PendingApproval,
-        warnings: Vec::new(),
-    };
     let payload = DeletePayload {
         schema: 1,
         vm_id: vm.id,
         vm_name: vm.name.clone(),
         namespace: vm.namespace.clone(),
-        requester,
-        reason: reason.clone(),
-    };
-    let payload = submission::stored_payload(&payload)?;
-
-    let mut uow = platform.begin().await?;
-    uow.events()
-        .insert(NewEvent {
-            id: submitted.event_id,
-            event_type: EventType::VmDeletionRequested,
-            aggregate_type: AggregateType::Vm,
-            aggregate_id: vm.id.to_string(),
-            payload,
-            status: EventStatus::Pending,
-            causation_id: None,
-            environment: Some(vm.environment),
-            created_by: caller.context.actor.clone(),
-            at: now,
-            trace_id: caller.context.request_id.clone(),
-        })
-        .await?;
-    let ticket = NewTicket {
-        id: submitted.ticket_id,
-        event_id: submitted.event_id,
-        request_type: RequestType::DeleteVm,
-        status: TicketStatus::PendingApproval,
-        environment: vm.environment,
-        requester,
+        requester: caller.subject.user(),
         reason,
-        system_id: Some(vm.system_id),
-        service_id: Some(vm.service_id),
-        vm_id: Some(vm.id),
-        template_id: None,
-        instance_size_id: None,
-        namespace: Some(vm.namespace.clone()),
-        context: submission::context_of(caller, vm),
-        at: now,
     };
-    let number = match uow
-        .tickets()
-        .insert(&ticket, &submission::submission_steps(caller))
-        .await
-    {
-        Ok(number) => number,
-        Err(error) if error.is_unique("uq_ticket_active_vm_op") => {
-            drop(uow);
-            let existing = platform.read.open_vm_operation(vm.id, "DELETE").await?;
-            return Err(submission::duplicate_problem(existing, "DELETE", &vm.id.to_string(), &vm.namespace).into());
+    let facts = policy::facts::of_machine(platform, RequestType::DeleteVm, caller.subject.user(), &vm).await?;
+    let rule = policy::rule(platform, &facts).await?;
+    let submission = Submission {
+        platform,
+        caller,
+        vm: &vm,
+        payload,
+    };
+    let filing = Filing {
+        platform,
+        operation: operations.of_request(RequestType::DeleteVm)?,
+        caller,
+        asked: &submission,
+        rule,
+        warnings: Vec::new(),
+    };
+    let answer = filing.place_and_submit(Some(Choice::default()), None).await?;
+    Ok(answer.outcome)
+}
+
+/// A request that passed its checks.
+struct Submission<'a> {
+    platform: &'a Platform,
+    caller: &'a Caller,
+    vm: &'a VmRecord,
+    payload: DeletePayload,
+}
+
+#[async_trait]
+impl Request for Submission<'_> {
+    fn payload(&self) -> Result<Value, UseCaseError> {
+        submission::stored_payload(&self.payload)
+    }
+
+    fn aggregate(&self) -> (AggregateType, String) {
+        (AggregateType::Vm, self.vm.id.to_string())
+    }
+
+    fn described(&self) -> Described {
+        let vm = self.vm;
+        Described {
+            environment: vm.environment,
+            reason: self.payload.reason.clone(),
+            system_id: vm.system_id,
+            service_id: vm.service_id,
+            vm_id: Some(vm.id),
+            template_id: None,
+            instance_size_id: None,
+            namespace: vm.namespace.clone(),
+            context: submission::context_of(self.caller, vm),
         }
-        Err(error) => return Err(error.into()),
-    };
-    let entry = AuditEntry::new(AuditAction::VmDeleteSubmitted, "vm", vm.id)
-        .named(&vm.name)
-        .ticket(submitted.ticket_id)
-        .environment(vm.environment)
-        .details(json!({"ticket_number": number}));
-    platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
-    let message = format!("{} asks for the deletion of {}.", caller.username, vm.name);
-    let waiting = Waiting {
-        ticket: submitted.ticket_id,
-        number: &number,
-        operation: "DELETE",
-        environment: vm.environment,
-        message: &message,
-    };
-    submission::tell_approvers(platform, &mut *uow, caller, waiting, now).await?;
-    uow.commit().await?;
-    Ok(submitted)
+    }
+
+    fn audit(&self, number: &str, _ticket: TicketId) -> AuditEntry {
+        AuditEntry::new(AuditAction::VmDeleteSubmitted, "vm", self.vm.id)
+            .named(&self.vm.name)
+            .details(json!({"ticket_number": number}))
+    }
+
+    fn message(&self) -> String {
+        format!("{} asks for the deletion of {}.", self.caller.username, self.vm.name)
+    }
+
+    async fn duplicate(&self) -> Result<Problem, UseCaseError> {
+        submission::duplicate_operation(self.platform, self.vm, RequestType::DeleteVm).await
+    }
 }

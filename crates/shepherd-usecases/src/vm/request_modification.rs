@@ -1,30 +1,32 @@
 //! Somebody asks for another size or a larger disk of a machine (requests.md §7).
 
-use chrono::{DateTime, Utc};
-use serde_json::json;
+use async_trait::async_trait;
+use serde_json::{Value, json};
 use shepherd_domain::access::{Permission, ResourceAction};
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::catalog::InstanceSize;
-use shepherd_domain::event::{AggregateType, EventStatus, EventType};
-use shepherd_domain::ids::{InstanceSizeId, VmId};
-use shepherd_domain::policy::{Decision, default_decision};
+use shepherd_domain::event::AggregateType;
+use shepherd_domain::ids::{InstanceSizeId, TicketId, VmId};
+use shepherd_domain::policy::PolicyFacts;
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem, Warning, WarningCode};
 use shepherd_domain::spec::{CreateSpec, EffectiveNumbers, ModifyPayload, ModifySpec, NamedSize};
-use shepherd_domain::ticket::{RequestType, TicketStatus};
+use shepherd_domain::ticket::RequestType;
+use shepherd_ports::UnitOfWork;
 use shepherd_ports::context::Caller;
-use shepherd_ports::events::NewEvent;
 use shepherd_ports::idempotency::IdempotentRequest;
 use shepherd_ports::revisions::ShapedBy;
-use shepherd_ports::tickets::{CurrentShape, NamedSummary, NamedVersion, NewTicket, TicketContext};
+use shepherd_ports::tickets::{CurrentShape, NamedSummary, NamedVersion, TicketContext};
 use shepherd_ports::vms::VmRecord;
 
 use super::dry_run::DryRun;
+use super::filing::{Described, Filing, Request};
 use super::request::MAX_REASON;
-use super::submission::{self, Waiting};
-use super::{Submitted, SubmittedStatus};
+use super::{Submitted, submission};
+use crate::approval::approve::Choice;
+use crate::execution::Operations;
 use crate::execution::modification::{self, Modification};
 use crate::idempotency::{self, Answer};
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, policy};
 
 /// What is asked for, at least one of size and disk.
 #[derive(Clone, Debug)]
@@ -45,6 +47,7 @@ pub struct RequestModification {
 /// INSTANCE_SIZE_DISABLED, DRY_RUN_REJECTED, DUPLICATE_PENDING_REQUEST.
 pub async fn execute(
     platform: &Platform,
+    operations: &Operations,
     caller: &Caller,
     id: VmId,
     command: RequestModification,
@@ -77,7 +80,15 @@ pub async fn execute(
         reason: command.reason.trim().to_owned(),
         checked,
     };
-    submission.submit(request).await
+    let filing = Filing {
+        platform,
+        operation: operations.of_request(RequestType::ModifyVm)?,
+        caller,
+        asked: &submission,
+        rule: policy::rule(platform, &submission.facts().await?).await?,
+        warnings: submission.checked.warnings.clone(),
+    };
+    filing.place_and_submit(Some(Choice::default()), request).await
 }
 
 fn check_fields(command: &RequestModification) -> Result<(), Problem> {
@@ -189,7 +200,9 @@ async fn preview(
     vm: &VmRecord,
     checked: &Modification,
 ) -> Result<Vec<Warning>, UseCaseError> {
-    match modification::rehearse(platform, vm, Some(caller.subject.user()), checked).await? {
+    let requester = Some(caller.subject.user());
+    let rehearsed = modification::rehearse(platform, vm, requester, checked).await?;
+    match rehearsed.answer {
         DryRun::Accepted(warnings) => Ok(warnings),
         DryRun::Rejected(problem) => Err(problem.into()),
         DryRun::Unreachable => Ok(vec![
@@ -207,64 +220,11 @@ struct Submission<'a> {
     checked: Modification,
 }
 
-impl Submission<'_> {
-    async fn submit(self, request: Option<&IdempotentRequest>) -> Result<Answer<Submitted>, UseCaseError> {
-        let (platform, caller, vm) = (self.platform, self.caller, self.vm);
-        match default_decision(RequestType::ModifyVm, vm.environment) {
-            Decision::RequiresApproval => {}
-            Decision::AutoApproved => {
-                return Err(UseCaseError::Broken("the matrix approves no modification by itself"));
-            }
-        }
-        let now = platform.now();
-        let submitted = Submitted {
-            event_id: platform.ids.id(),
-            ticket_id: platform.ids.id(),
-            status: SubmittedStatus::PendingApproval,
-            warnings: self.checked.warnings.clone(),
-        };
-        let event = self.event(&submitted, now)?;
-        let ticket = self.ticket(&submitted, now);
-
-        let mut uow = platform.begin().await?;
-        if let Some(answer) = idempotency::claim(platform, &mut *uow, request).await? {
-            return Ok(answer);
-        }
-        let (size, numbers) = (self.checked.size.id, self.checked.numbers);
-        modification::hold(&mut *uow, vm.id, &vm.namespace, vm.environment, size, numbers).await?;
-        uow.events().insert(event).await?;
-        let number = match uow
-            .tickets()
-            .insert(&ticket, &submission::submission_steps(caller))
-            .await
-        {
-            Ok(number) => number,
-            Err(error) if error.is_unique("uq_ticket_active_vm_op") => {
-                drop(uow);
-                return Err(self.duplicate().await?);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        platform
-            .audit(&mut *uow, &caller.context, now, [self.audit(&submitted, &number)])
-            .await?;
-        let message = format!("{} asks for another size or disk of {}.", caller.username, vm.name);
-        let waiting = Waiting {
-            ticket: submitted.ticket_id,
-            number: &number,
-            operation: RequestType::ModifyVm.operation_type(),
-            environment: vm.environment,
-            message: &message,
-        };
-        submission::tell_approvers(platform, &mut *uow, caller, waiting, now).await?;
-        idempotency::store(platform, &mut *uow, request, &submitted).await?;
-        uow.commit().await?;
-        Ok(Answer::fresh(submitted))
-    }
-
-    fn event(&self, submitted: &Submitted, now: DateTime<Utc>) -> Result<NewEvent, UseCaseError> {
+#[async_trait]
+impl Request for Submission<'_> {
+    fn payload(&self) -> Result<Value, UseCaseError> {
         let (vm, numbers) = (self.vm, self.checked.numbers);
-        let payload = ModifyPayload {
+        submission::stored_payload(&ModifyPayload {
             schema: 1,
             spec: ModifySpec {
                 vm_id: vm.id,
@@ -284,41 +244,70 @@ impl Submission<'_> {
             },
             requester: self.caller.subject.user(),
             reason: self.reason.clone(),
-        };
-        Ok(NewEvent {
-            id: submitted.event_id,
-            event_type: EventType::VmModifyRequested,
-            aggregate_type: AggregateType::Vm,
-            aggregate_id: vm.id.to_string(),
-            payload: submission::stored_payload(&payload)?,
-            status: EventStatus::Pending,
-            causation_id: None,
-            environment: Some(vm.environment),
-            created_by: self.caller.context.actor.clone(),
-            at: now,
-            trace_id: self.caller.context.request_id.clone(),
         })
     }
 
-    fn ticket(&self, submitted: &Submitted, now: DateTime<Utc>) -> NewTicket {
+    fn aggregate(&self) -> (AggregateType, String) {
+        (AggregateType::Vm, self.vm.id.to_string())
+    }
+
+    fn described(&self) -> Described {
         let vm = self.vm;
-        NewTicket {
-            id: submitted.ticket_id,
-            event_id: submitted.event_id,
-            request_type: RequestType::ModifyVm,
-            status: TicketStatus::PendingApproval,
+        Described {
             environment: vm.environment,
-            requester: self.caller.subject.user(),
             reason: Some(self.reason.clone()),
-            system_id: Some(vm.system_id),
-            service_id: Some(vm.service_id),
+            system_id: vm.system_id,
+            service_id: vm.service_id,
             vm_id: Some(vm.id),
             template_id: Some(self.checked.template.id),
             instance_size_id: Some(self.checked.size.id),
-            namespace: Some(vm.namespace.clone()),
+            namespace: vm.namespace.clone(),
             context: self.context(),
-            at: now,
         }
+    }
+
+    async fn hold(&self, uow: &mut dyn UnitOfWork) -> Result<(), UseCaseError> {
+        let (vm, size, numbers) = (self.vm, self.checked.size.id, self.checked.numbers);
+        modification::hold(uow, vm.id, &vm.namespace, vm.environment, size, numbers).await
+    }
+
+    fn audit(&self, number: &str, _ticket: TicketId) -> AuditEntry {
+        let (size, numbers) = (&self.checked.size, self.checked.numbers);
+        AuditEntry::new(AuditAction::VmModifySubmitted, "vm", self.vm.id)
+            .named(&self.vm.name)
+            .details(json!({
+                "ticket_number": number, "instance_size": size.name, "instance_size_id": size.id,
+                "cpu_cores": numbers.cpu_cores, "memory_mb": numbers.memory_mb, "disk_gb": numbers.disk_gb,
+                "current": current(self.vm),
+            }))
+    }
+
+    fn message(&self) -> String {
+        format!(
+            "{} asks for another size or disk of {}.",
+            self.caller.username, self.vm.name
+        )
+    }
+
+    async fn duplicate(&self) -> Result<Problem, UseCaseError> {
+        submission::duplicate_operation(self.platform, self.vm, RequestType::ModifyVm).await
+    }
+}
+
+impl Submission<'_> {
+    /// What the policies know of it: the machine as it would be.
+    async fn facts(&self) -> Result<PolicyFacts, UseCaseError> {
+        let (size, numbers) = (&self.checked.size, self.checked.numbers);
+        let requester = self.caller.subject.user();
+        let machine = policy::facts::of_machine(self.platform, RequestType::ModifyVm, requester, self.vm).await?;
+        Ok(PolicyFacts {
+            size: Some(size.id),
+            cpu_cores: Some(numbers.cpu_cores),
+            memory_mb: Some(numbers.memory_mb),
+            disk_gb: Some(numbers.disk_gb),
+            special_hardware: Some(size.needs_special_hardware()),
+            ..machine
+        })
     }
 
     /// The numbers the machine would have, and those it has.
@@ -352,30 +341,6 @@ impl Submission<'_> {
             warnings: warnings.clone(),
             ..submission::context_of(self.caller, self.vm)
         }
-    }
-
-    fn audit(&self, submitted: &Submitted, number: &str) -> AuditEntry {
-        let (size, numbers) = (&self.checked.size, self.checked.numbers);
-        AuditEntry::new(AuditAction::VmModifySubmitted, "vm", self.vm.id)
-            .named(&self.vm.name)
-            .ticket(submitted.ticket_id)
-            .environment(self.vm.environment)
-            .details(json!({
-                "ticket_number": number, "instance_size": size.name, "instance_size_id": size.id,
-                "cpu_cores": numbers.cpu_cores, "memory_mb": numbers.memory_mb, "disk_gb": numbers.disk_gb,
-                "current": current(self.vm),
-            }))
-    }
-
-    async fn duplicate(&self) -> Result<UseCaseError, UseCaseError> {
-        let request = RequestType::ModifyVm;
-        let open = self
-            .platform
-            .read
-            .open_vm_operation(self.vm.id, request.operation_group());
-        let (id, namespace) = (self.vm.id.to_string(), &self.vm.namespace);
-        let problem = submission::duplicate_problem(open.await?, request.operation_type(), &id, namespace);
-        Ok(problem.into())
     }
 }
 

@@ -1,29 +1,27 @@
 //! Somebody asks for something to be done to an existing machine: the one way for all such requests.
 //!
-//! What the matrix leaves to an approver waits; what it approves by itself is approved, effects and job included, in
-//! the transaction of the submission (requests.md §3).
+//! What its rule leaves to an approver waits; what the rule approves is approved, effects and job included, in the
+//! transaction of the submission (requests.md §3).
 
-use chrono::{DateTime, Utc};
-use serde_json::json;
-use shepherd_domain::ActorId;
+use async_trait::async_trait;
+use serde_json::{Value, json};
 use shepherd_domain::audit::AuditEntry;
-use shepherd_domain::event::{AggregateType, EventStatus};
-use shepherd_domain::policy::{Decision, default_decision};
+use shepherd_domain::event::AggregateType;
+use shepherd_domain::ids::TicketId;
+use shepherd_domain::policy::PolicyFacts;
+use shepherd_domain::problem::Problem;
 use shepherd_domain::spec::{CloneTarget, MigrationTarget, OperationPayload, SnapshotTarget};
-use shepherd_domain::ticket::{ActorKind, DecidedByKind, RequestType, TicketStatus};
+use shepherd_domain::ticket::RequestType;
 use shepherd_ports::context::Caller;
-use shepherd_ports::events::NewEvent;
 use shepherd_ports::idempotency::IdempotentRequest;
-use shepherd_ports::tickets::{Named, NewTicket, ServiceFacts};
+use shepherd_ports::tickets::{Named, ServiceFacts, TicketContext};
 use shepherd_ports::vms::VmRecord;
-use shepherd_ports::{RequestContext, UnitOfWork};
 
-use super::submission::{self, Waiting};
-use super::{Submitted, SubmittedStatus};
-use crate::approval::decide::{self, Approval};
-use crate::execution::{Operation, Operations, Placed, existing};
-use crate::idempotency::{self, Answer};
-use crate::{Platform, UseCaseError};
+use super::filing::{Described, Filing, Request};
+use super::{Submitted, submission};
+use crate::execution::{Operation, Operations, existing};
+use crate::idempotency::Answer;
+use crate::{Platform, UseCaseError, policy};
 
 /// What is asked for. Whether the caller may ask is known already.
 #[derive(Clone, Debug)]
@@ -85,9 +83,16 @@ pub(crate) async fn execute(
         vm,
         service: command.clone.as_ref().map(|(_, service)| service),
         payload,
-        placed,
     };
-    submission.submit(request).await
+    let filing = Filing {
+        platform,
+        operation: submission.operation,
+        caller,
+        asked: &submission,
+        rule: policy::rule(platform, &submission.facts().await?).await?,
+        warnings: placed.warnings.clone(),
+    };
+    filing.submit(Some(&placed), request).await
 }
 
 /// A request that passed its checks.
@@ -99,84 +104,25 @@ struct Submission<'a> {
     /// The Service of a clone.
     service: Option<&'a ServiceFacts>,
     payload: OperationPayload,
-    placed: Placed,
 }
 
 impl Submission<'_> {
-    async fn submit(&self, request: Option<&IdempotentRequest>) -> Result<Answer<Submitted>, UseCaseError> {
-        let (platform, vm) = (self.platform, self.vm);
-        let now = platform.now();
-        let decision = default_decision(self.operation.request_type(), vm.environment);
-        let submitted = Submitted {
-            event_id: platform.ids.id(),
-            ticket_id: platform.ids.id(),
-            status: match decision {
-                Decision::RequiresApproval => SubmittedStatus::PendingApproval,
-                Decision::AutoApproved => SubmittedStatus::Processing,
-            },
-            warnings: self.placed.warnings.clone(),
+    /// What the policies know of it; of a clone that it belongs to its own Service.
+    async fn facts(&self) -> Result<PolicyFacts, UseCaseError> {
+        let (operation, requester) = (self.operation.request_type(), self.caller.subject.user());
+        let machine = policy::facts::of_machine(self.platform, operation, requester, self.vm).await?;
+        let Some(service) = self.service else {
+            return Ok(machine);
         };
-        let event = self.event(&submitted, now)?;
-        let ticket = self.ticket(&submitted, now);
-        let steps = submission::submission_steps(self.caller);
-        let steps = match decision {
-            Decision::RequiresApproval => &steps[..],
-            Decision::AutoApproved => &steps[..1],
-        };
-
-        let mut uow = platform.begin().await?;
-        if let Some(answer) = idempotency::claim(platform, &mut *uow, request).await? {
-            return Ok(answer);
-        }
-        uow.events().insert(event).await?;
-        let number = match uow.tickets().insert(&ticket, steps).await {
-            Ok(number) => number,
-            Err(error) if error.is_unique("uq_ticket_active_vm_op") => {
-                drop(uow);
-                return Err(self.duplicate().await?);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let entry = AuditEntry::new(self.operation.submission_audit(), "vm", vm.id)
-            .named(&vm.name)
-            .ticket(submitted.ticket_id)
-            .environment(vm.environment)
-            .details(json!({
-                "ticket_number": number, "snapshot": self.payload.snapshot, "clone": self.payload.clone,
-                "migration": self.payload.migration,
-            }));
-        platform.audit(&mut *uow, &self.caller.context, now, [entry]).await?;
-        match decision {
-            Decision::RequiresApproval => self.tell_approvers(&mut *uow, &submitted, &number, now).await?,
-            Decision::AutoApproved => self.approve(&mut *uow, &submitted, now).await?,
-        }
-        idempotency::store(platform, &mut *uow, request, &submitted).await?;
-        uow.commit().await?;
-        Ok(Answer::fresh(submitted))
-    }
-
-    fn event(&self, submitted: &Submitted, now: DateTime<Utc>) -> Result<NewEvent, UseCaseError> {
-        Ok(NewEvent {
-            id: submitted.event_id,
-            event_type: self.operation.requested(),
-            aggregate_type: AggregateType::Vm,
-            aggregate_id: self.vm.id.to_string(),
-            payload: submission::stored_payload(&self.payload)?,
-            status: match submitted.status {
-                SubmittedStatus::PendingApproval => EventStatus::Pending,
-                SubmittedStatus::Processing => EventStatus::Processing,
-            },
-            causation_id: None,
-            environment: Some(self.vm.environment),
-            created_by: self.caller.context.actor.clone(),
-            at: now,
-            trace_id: self.caller.context.request_id.clone(),
+        Ok(PolicyFacts {
+            system: Some(service.system_id),
+            service: Some(service.id),
+            ..machine
         })
     }
 
-    fn ticket(&self, submitted: &Submitted, now: DateTime<Utc>) -> NewTicket {
-        let vm = self.vm;
-        let mut context = submission::context_of(self.caller, vm);
+    fn context(&self) -> TicketContext {
+        let mut context = submission::context_of(self.caller, self.vm);
         if let Some(service) = self.service {
             context.system = Some(Named {
                 id: service.system_id.to_string(),
@@ -187,99 +133,55 @@ impl Submission<'_> {
                 name: service.name.clone(),
             });
         }
-        NewTicket {
-            id: submitted.ticket_id,
-            event_id: submitted.event_id,
-            request_type: self.operation.request_type(),
-            status: match submitted.status {
-                SubmittedStatus::PendingApproval => TicketStatus::PendingApproval,
-                // Left again before the transaction ends.
-                SubmittedStatus::Processing => TicketStatus::Submitted,
-            },
+        context
+    }
+}
+
+#[async_trait]
+impl Request for Submission<'_> {
+    fn payload(&self) -> Result<Value, UseCaseError> {
+        submission::stored_payload(&self.payload)
+    }
+
+    fn aggregate(&self) -> (AggregateType, String) {
+        (AggregateType::Vm, self.vm.id.to_string())
+    }
+
+    fn described(&self) -> Described {
+        let vm = self.vm;
+        Described {
             environment: vm.environment,
-            requester: self.caller.subject.user(),
             reason: self.payload.reason.clone(),
-            system_id: Some(self.service.map_or(vm.system_id, |service| service.system_id)),
-            service_id: Some(self.service.map_or(vm.service_id, |service| service.id)),
+            system_id: self.service.map_or(vm.system_id, |service| service.system_id),
+            service_id: self.service.map_or(vm.service_id, |service| service.id),
             vm_id: Some(vm.id),
             template_id: None,
             instance_size_id: None,
-            namespace: Some(vm.namespace.clone()),
-            context,
-            at: now,
+            namespace: vm.namespace.clone(),
+            context: self.context(),
         }
     }
 
-    async fn tell_approvers(
-        &self,
-        uow: &mut dyn UnitOfWork,
-        submitted: &Submitted,
-        number: &str,
-        now: DateTime<Utc>,
-    ) -> Result<(), UseCaseError> {
+    fn audit(&self, number: &str, _ticket: TicketId) -> AuditEntry {
+        AuditEntry::new(self.operation.submission_audit(), "vm", self.vm.id)
+            .named(&self.vm.name)
+            .details(json!({
+                "ticket_number": number, "snapshot": self.payload.snapshot, "clone": self.payload.clone,
+                "migration": self.payload.migration,
+            }))
+    }
+
+    fn message(&self) -> String {
         let operation = self.operation.request_type().operation_type();
-        let message = format!("{} asks for {operation} of {}.", self.caller.username, self.vm.name);
-        let waiting = Waiting {
-            ticket: submitted.ticket_id,
-            number,
-            operation,
-            environment: self.vm.environment,
-            message: &message,
-        };
-        submission::tell_approvers(self.platform, uow, self.caller, waiting, now).await
+        format!("{} asks for {operation} of {}.", self.caller.username, self.vm.name)
     }
 
-    /// The policy approves.
-    async fn approve(
-        &self,
-        uow: &mut dyn UnitOfWork,
-        submitted: &Submitted,
-        now: DateTime<Utc>,
-    ) -> Result<(), UseCaseError> {
-        let found = uow.tickets().find(submitted.ticket_id).await?;
-        let ticket = found.ok_or(UseCaseError::Broken("a ticket that was inserted is not there"))?;
-        let policy = RequestContext {
-            actor: ActorId::from_stored(ActorId::POLICY.to_owned()),
-            actor_name: None,
-            ..self.caller.context.clone()
-        };
-        let approval = Approval {
-            context: &policy,
-            decided_by: DecidedByKind::Policy,
-            kind: ActorKind::Policy,
-            comment: None,
-            step: TicketStatus::Submitted
-                .auto_approve()
-                .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?,
-        };
-        if decide::apply(
-            self.platform,
-            uow,
-            self.operation,
-            &ticket,
-            &self.placed,
-            &approval,
-            now,
-        )
-        .await?
-        {
-            Ok(())
-        } else {
-            Err(UseCaseError::Broken(
-                "a ticket moved before anybody else could know of it",
-            ))
-        }
+    async fn duplicate(&self) -> Result<Problem, UseCaseError> {
+        submission::duplicate_operation(self.platform, self.vm, self.operation.request_type()).await
     }
 
-    async fn duplicate(&self) -> Result<UseCaseError, UseCaseError> {
-        let request = self.operation.request_type();
-        let existing = self
-            .platform
-            .read
-            .open_vm_operation(self.vm.id, request.operation_group())
-            .await?;
-        let operation = request.operation_type();
-        let problem = submission::duplicate_problem(existing, operation, &self.vm.id.to_string(), &self.vm.namespace);
-        Ok(problem.into())
+    /// The state of the machine refuses it now, and nobody should have to decide about it.
+    fn waits_instead(&self) -> bool {
+        false
     }
 }

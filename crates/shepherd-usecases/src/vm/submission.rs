@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Params, Problem};
-use shepherd_domain::ticket::{ActorKind, TicketStatus};
+use shepherd_domain::ticket::{ActorKind, RequestType, TicketStatus};
 use shepherd_domain::{ActorId, Environment};
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::context::Caller;
@@ -108,7 +108,8 @@ pub(super) struct Waiting<'a> {
     pub(super) message: &'a str,
 }
 
-/// Tells those who may decide; the requester only when the own request may be decided.
+/// Tells those who may decide, as the ticket says that is in this transaction; the requester only when the own request
+/// may be decided.
 pub(super) async fn tell_approvers(
     platform: &Platform,
     uow: &mut dyn UnitOfWork,
@@ -124,8 +125,8 @@ pub(super) async fn tell_approvers(
         message,
     } = waiting;
     let requester = caller.subject.user();
-    let audience = Audience::Approvers {
-        environment,
+    let audience = Audience::EligibleApprovers {
+        ticket,
         except: (!platform.settings.self_approval.permits(environment)).then_some(requester),
     };
     let title = format!("{number} waits for a decision");
@@ -138,6 +139,17 @@ pub(super) async fn tell_approvers(
         .notifications
         .send(uow.notifications(), audience, draft, now)
         .await?)
+}
+
+/// DUPLICATE_PENDING_REQUEST about an operation on a machine.
+pub(super) async fn duplicate_operation(
+    platform: &Platform,
+    vm: &VmRecord,
+    request: RequestType,
+) -> Result<Problem, UseCaseError> {
+    let open = platform.read.open_vm_operation(vm.id, request.operation_group());
+    let (id, namespace) = (vm.id.to_string(), &vm.namespace);
+    Ok(duplicate_problem(open.await?, request.operation_type(), &id, namespace))
 }
 
 /// DUPLICATE_PENDING_REQUEST, naming the ticket in the way unless it was settled in the meantime.

@@ -1,7 +1,7 @@
 //! Instance sizes: the operations here, what they take in `given`, and what they show in `shown`.
 
 mod given;
-mod shown;
+pub(super) mod shown;
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};

@@ -101,6 +101,7 @@ struct ListQuery {
     status: Option<String>,
     /// Event type.
     r#type: Option<String>,
+    include_archived: Option<bool>,
 }
 
 /// List own tasks
@@ -117,6 +118,7 @@ async fn list(api: web::Data<Api>, auth: Authorized<AnySession>, query: Query<Li
             auth.caller.subject.user(),
             status,
             kind,
+            query.include_archived.unwrap_or(false),
             page(query.page, query.per_page)?,
         )
         .await?;

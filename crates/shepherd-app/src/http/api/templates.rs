@@ -44,7 +44,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 
 /// What boots and how the guest is initialised.
 #[derive(Serialize, ToSchema)]
-struct Template {
+pub(super) struct Template {
     id: Uuid,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ struct Template {
 
 impl Template {
     /// What requesters see: cloud-init can hold what they must not.
-    fn offered(record: TemplateRecord) -> Self {
+    pub(super) fn offered(record: TemplateRecord) -> Self {
         Self {
             id: record.id.into(),
             name: record.name,

@@ -65,8 +65,15 @@ async fn patch_vm(
     let id: VmId = path_id("vm_id", &id)?;
     let idempotent = auth.idempotent(&api);
     let Json(body) = auth.body;
-    let answer =
-        request_modification::execute(&api.platform, &auth.caller, id, body.into(), idempotent.as_ref()).await?;
+    let answer = request_modification::execute(
+        &api.platform,
+        &api.operations,
+        &auth.caller,
+        id,
+        body.into(),
+        idempotent.as_ref(),
+    )
+    .await?;
     Ok(accepted(answer.outcome, answer.replayed))
 }
 

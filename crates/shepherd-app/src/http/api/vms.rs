@@ -313,7 +313,14 @@ async fn post_vm_alias(api: web::Data<Api>, auth: Authorized<Create, Json<Create
 async fn submit(api: &Api, auth: Authorized<Create, Json<CreateVmRequest>>) -> Answer {
     let idempotent = auth.idempotent(api);
     let Json(body) = auth.body;
-    let answer = request::execute(&api.platform, &auth.caller, body.into(), idempotent.as_ref()).await?;
+    let answer = request::execute(
+        &api.platform,
+        &api.operations,
+        &auth.caller,
+        body.into(),
+        idempotent.as_ref(),
+    )
+    .await?;
     Ok(accepted(answer.outcome, answer.replayed))
 }
 
@@ -343,6 +350,7 @@ async fn delete_vm(
         confirm: query.confirm.unwrap_or(false),
         confirm_name: query.confirm_name,
     };
-    let submitted = request_deletion::execute(&api.platform, &auth.caller, id, &given, query.reason).await?;
+    let submitted =
+        request_deletion::execute(&api.platform, &api.operations, &auth.caller, id, &given, query.reason).await?;
     Ok(accepted(submitted, false))
 }

@@ -54,6 +54,10 @@ impl Fixtures {
             ]);
         }
         world.wait_for_queue().await;
+        for ids in [&mut test, &mut prod] {
+            let job = crate::dead_letters::bury(&world.home, &ids["event_id"]).await;
+            ids.insert("job_id", job);
+        }
         Self { test, prod }
     }
 }
@@ -117,7 +121,9 @@ async fn common(world: &World) -> Ids {
     let create = async |path: &str, body: serde_json::Value| text(&admin.post(path, &body).await.ok(201)["id"]);
     let hook = json!({"name": "archive", "url": "https://127.0.0.1:9/audit", "enabled": false});
     let hold = json!({"name": "case 1", "filter": {"action": "vm.create"}});
+    let board = json!({"name": "board", "system_type": "webhook", "webhook_url": "https://127.0.0.1:9/board"});
     let role = json!({"name": "unused", "permissions": ["system:read"]});
+    let policy = json!({"name": "known", "operation": "STOP_VM", "environment": "test", "enabled": false});
     Ids::from([
         ("system_id", world.system.clone()),
         ("service_id", world.service.clone()),
@@ -132,8 +138,13 @@ async fn common(world: &World) -> Ids {
             newest(world, "notifications", world.id(User::Alice)).await,
         ),
         ("role_id", create("/admin/roles", role).await),
+        ("policy_id", create("/admin/approval-policies", policy).await),
         ("webhook_id", create("/admin/audit-logs/webhooks", hook).await),
         ("hold_id", create("/admin/audit-logs/legal-holds", hold).await),
+        (
+            "external_system_id",
+            create("/admin/external-approval-systems", board).await,
+        ),
     ])
 }
 

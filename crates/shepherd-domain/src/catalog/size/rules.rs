@@ -105,16 +105,26 @@ fn hardware(size: &InstanceSize) -> Vec<FieldError> {
 
 /// A page size exactly when there are hugepages, and memory in whole pages.
 fn hugepages(size: &InstanceSize) -> Option<FieldError> {
-    let whole_pages = |page_mb: i32| {
-        let fits = size.memory_mb % page_mb == 0;
-        (!fits).then(|| FieldError::new("memory_mb", FieldCode::OutOfRange).with("multiple_of", page_mb))
-    };
     match (size.requires_hugepages, size.hugepages_size.as_deref()) {
         (false, None) => None,
         (true, None) => Some(FieldError::new("hugepages_size", FieldCode::Required)),
-        (true, Some("2Mi")) => whole_pages(2),
-        (true, Some("1Gi")) => whole_pages(1_024),
+        (true, Some(page)) if page_mb(page).is_some() => whole_pages(Some(page), size.memory_mb),
         (_, Some(_)) => Some(FieldError::new("hugepages_size", FieldCode::UnknownValue)),
+    }
+}
+
+/// What is wrong with an amount of memory that is to come in pages of a size.
+pub(super) fn whole_pages(page: Option<&str>, memory_mb: i32) -> Option<FieldError> {
+    let page_mb = page.and_then(page_mb)?;
+    let fits = memory_mb % page_mb == 0;
+    (!fits).then(|| FieldError::new("memory_mb", FieldCode::OutOfRange).with("multiple_of", page_mb))
+}
+
+fn page_mb(page: &str) -> Option<i32> {
+    match page {
+        "2Mi" => Some(2),
+        "1Gi" => Some(1_024),
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::http::error::ErrorBody;
 
 /// Hardware a machine can have.
 #[derive(Serialize, ToSchema)]
-pub(super) struct InstanceSize {
+pub(in crate::http::api) struct InstanceSize {
     id: Uuid,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub(super) struct InstanceSize {
 
 impl InstanceSize {
     /// For those who ask for machines.
-    pub(super) fn offered(record: SizeRecord) -> Self {
+    pub(in crate::http::api) fn offered(record: SizeRecord) -> Self {
         Self {
             cpu_request: None,
             memory_request_mb: None,

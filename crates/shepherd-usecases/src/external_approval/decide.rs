@@ -1,0 +1,335 @@
+//! What a system decided becomes the decision on the ticket, if nobody was faster.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use shepherd_domain::ActorId;
+use shepherd_domain::audit::AuditEntry;
+use shepherd_domain::external_approval::{Answer, SubmissionState, Verdict};
+use shepherd_domain::ids::TicketId;
+use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
+use shepherd_domain::problem::{ErrorCode, FieldCode, Problem};
+use shepherd_domain::ticket::{ActorKind, DecidedByKind, RequestType, TicketStatus};
+use shepherd_domain::transition::Transition;
+use shepherd_ports::external_approvals::{ExternalSystemRecord, SubmissionRecord};
+use shepherd_ports::tickets::TicketRecord;
+use shepherd_ports::{RequestContext, UnitOfWork};
+
+use crate::approval::approve::Choice;
+use crate::approval::decide::{self, Approval};
+use crate::approval::{reject, suggest};
+use crate::execution::{Operations, Placed};
+use crate::vm::request::MAX_REASON;
+use crate::{Platform, UseCaseError};
+
+/// How often a decision is begun anew because its submission moved on, though not to its end.
+const ATTEMPTS: u32 = 3;
+
+/// What became of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The ticket is decided so.
+    Decided,
+    /// It is a consent, but the request cannot be placed: the ticket waits for an approver, who sees the consent.
+    Noted,
+    /// The ticket was decided, or the submission had ended, before.
+    TooLate,
+}
+
+/// A decision of a system.
+pub(super) struct Decision<'a> {
+    pub(super) system: &'a ExternalSystemRecord,
+    pub(super) verdict: &'a Verdict,
+    /// The system as an actor, and the marks of its audit rows.
+    pub(super) context: &'a RequestContext,
+    /// A row that is written with the decision.
+    pub(super) received: Option<AuditEntry>,
+}
+
+/// The actor that a system is: `system:external:<name>`.
+pub(super) fn actor(system: &ExternalSystemRecord) -> ActorId {
+    ActorId::system(&format!("external:{}", system.name))
+}
+
+/// Decides.
+///
+/// # Errors
+/// SELF_APPROVAL_FORBIDDEN when the system names the requester and the rule forbids it.
+pub(super) async fn apply(
+    platform: &Platform,
+    operations: &Operations,
+    ticket: TicketId,
+    decision: &Decision<'_>,
+) -> Result<Outcome, UseCaseError> {
+    for _ in 0..ATTEMPTS {
+        let Some(submission) = platform.read.submission_of(ticket).await? else {
+            return Ok(Outcome::TooLate);
+        };
+        let Ok(step) = submission.state.decide(decision.verdict.answer) else {
+            return Ok(Outcome::TooLate);
+        };
+        let Some(record) = platform.read.get_ticket(ticket).await? else {
+            return Ok(Outcome::TooLate);
+        };
+        if record.status != TicketStatus::PendingApproval {
+            return too_late(platform, ticket).await;
+        }
+        check_self_approval(platform, &record, decision.verdict).await?;
+        let attempt = Attempt {
+            platform,
+            operations,
+            ticket: &record,
+            submission: &submission,
+            step,
+            decision,
+        };
+        let outcome = match decision.verdict.answer {
+            Answer::Approved => attempt.approve().await?,
+            Answer::Rejected => attempt.reject().await?,
+        };
+        if let Some(outcome) = outcome {
+            return Ok(outcome);
+        }
+    }
+    Err(UseCaseError::Broken("a submission moves on and on"))
+}
+
+/// The ticket was decided without the system, which is told if nobody has seen to that.
+async fn too_late(platform: &Platform, ticket: TicketId) -> Result<Outcome, UseCaseError> {
+    let mut uow = platform.begin().await?;
+    super::cancel(&mut *uow, ticket).await?;
+    uow.commit().await?;
+    Ok(Outcome::TooLate)
+}
+
+/// Whoever asks must not decide where the rule forbids it, by whatever name the system knows that person.
+async fn check_self_approval(
+    platform: &Platform,
+    ticket: &TicketRecord,
+    verdict: &Verdict,
+) -> Result<(), UseCaseError> {
+    let Some(approver) = verdict.approver.as_deref() else {
+        return Ok(());
+    };
+    if platform.settings.self_approval.permits(ticket.environment) {
+        return Ok(());
+    }
+    let approver = approver.trim().to_lowercase();
+    let is_requester = names_of(platform, ticket).await?.contains(&approver);
+    if !is_requester {
+        return Ok(());
+    }
+    Err(Problem::new(ErrorCode::SelfApprovalForbidden)
+        .with("ticket_id", ticket.id.to_string())
+        .with("mode", platform.settings.self_approval.to_string())
+        .into())
+}
+
+/// Every name of the requester, in lower case.
+async fn names_of(platform: &Platform, ticket: &TicketRecord) -> Result<Vec<String>, UseCaseError> {
+    let mut names = vec![ticket.requester_id.to_string()];
+    names.extend(ticket.requester_name.clone());
+    if let Some(requester) = &ticket.context_snapshot.requester {
+        names.push(requester.username.clone());
+        names.extend(requester.display_name.clone());
+    }
+    if let Some(user) = ticket.requester_id.as_user() {
+        let user = platform.read.get_user(user).await?;
+        names.extend(
+            user.into_iter()
+                .flat_map(|user| [Some(user.username), user.email, user.display_name])
+                .flatten(),
+        );
+    }
+    Ok(names.into_iter().map(|name| name.trim().to_lowercase()).collect())
+}
+
+/// One attempt at a decision. Its methods answer `None` when the submission is not as it was read any more.
+struct Attempt<'a> {
+    platform: &'a Platform,
+    operations: &'a Operations,
+    ticket: &'a TicketRecord,
+    submission: &'a SubmissionRecord,
+    step: Transition<SubmissionState>,
+    decision: &'a Decision<'a>,
+}
+
+impl Attempt<'_> {
+    async fn approve(&self) -> Result<Option<Outcome>, UseCaseError> {
+        let placed = match self.place().await {
+            Ok(placed) => placed,
+            Err(UseCaseError::Problem(problem)) => return self.note(&problem).await,
+            Err(error) => return Err(error),
+        };
+        let operation = self.operations.of_request(self.ticket.request_type)?;
+        let now = self.platform.now();
+        let approval = Approval {
+            context: self.decision.context,
+            decided_by: DecidedByKind::External,
+            kind: ActorKind::External,
+            comment: Some(self.comment()),
+            step: TicketStatus::PendingApproval
+                .approve()
+                .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?,
+        };
+        let mut uow = self.platform.begin().await?;
+        match decide::apply(
+            self.platform,
+            &mut *uow,
+            operation,
+            self.ticket,
+            &placed,
+            &approval,
+            now,
+        )
+        .await
+        {
+            Ok(true) => {}
+            Ok(false) => {
+                drop(uow);
+                return too_late(self.platform, self.ticket.id).await.map(Some);
+            }
+            Err(UseCaseError::Problem(problem)) => {
+                drop(uow);
+                return self.note(&problem).await;
+            }
+            Err(error) => return Err(error),
+        }
+        self.tell_requester(&mut *uow, now).await?;
+        self.finish(uow, now, Outcome::Decided).await
+    }
+
+    async fn reject(&self) -> Result<Option<Outcome>, UseCaseError> {
+        let now = self.platform.now();
+        let (context, reason) = (self.decision.context, self.comment());
+        let mut uow = self.platform.begin().await?;
+        let rejected = reject::apply(
+            self.platform,
+            &mut *uow,
+            self.ticket,
+            &reason,
+            context,
+            ActorKind::External,
+            now,
+        )
+        .await?;
+        if !rejected {
+            drop(uow);
+            return too_late(self.platform, self.ticket.id).await.map(Some);
+        }
+        self.finish(uow, now, Outcome::Decided).await
+    }
+
+    /// Where the request goes: what automatic approval would choose.
+    async fn place(&self) -> Result<Placed, UseCaseError> {
+        let Ok(operation) = self.operations.of_request(self.ticket.request_type) else {
+            return Err(Problem::invalid_field("request_type", FieldCode::UnknownValue).into());
+        };
+        let cluster = match self.ticket.request_type {
+            RequestType::CreateVm => Some(
+                suggest::best_for(self.platform, self.ticket)
+                    .await?
+                    .ok_or_else(|| Problem::invalid_field("selected_cluster_id", FieldCode::Required))?,
+            ),
+            RequestType::ModifyVm
+            | RequestType::DeleteVm
+            | RequestType::StartVm
+            | RequestType::StopVm
+            | RequestType::RestartVm
+            | RequestType::VncAccess
+            | RequestType::BatchCreate
+            | RequestType::BatchDelete
+            | RequestType::BatchPower
+            | RequestType::SnapshotVm
+            | RequestType::DeleteSnapshot
+            | RequestType::RestoreVm
+            | RequestType::CloneVm
+            | RequestType::MigrateVm => None,
+        };
+        let (payload, _) = self
+            .platform
+            .read
+            .ticket_event(self.ticket.event_id)
+            .await?
+            .ok_or(UseCaseError::Broken("a ticket has no event"))?;
+        let choice = Choice {
+            cluster,
+            ..Choice::default()
+        };
+        operation.place(self.platform, self.ticket, &payload, &choice).await
+    }
+
+    /// Notes a consent that leads nowhere by itself, and tells the approvers.
+    async fn note(&self, problem: &Problem) -> Result<Option<Outcome>, UseCaseError> {
+        tracing::info!(ticket_id = %self.ticket.id, %problem, "an external consent cannot be carried out as it is");
+        let now = self.platform.now();
+        let mut uow = self.platform.begin().await?;
+        let pending = uow.tickets().find(self.ticket.id).await?;
+        if pending.is_none_or(|ticket| ticket.status != TicketStatus::PendingApproval) {
+            drop(uow);
+            return too_late(self.platform, self.ticket.id).await.map(Some);
+        }
+        let message = format!(
+            "{} consented to {}, but it cannot be carried out without an approver: {}.",
+            self.decision.system.name, self.ticket.number, problem.code
+        );
+        super::fallback::tell_approvers(self.platform, &mut *uow, self.ticket, &message, now).await?;
+        self.finish(uow, now, Outcome::Noted).await
+    }
+
+    /// The decision is the submission's as well; nothing of it is kept otherwise.
+    async fn finish(
+        &self,
+        mut uow: Box<dyn UnitOfWork>,
+        now: DateTime<Utc>,
+        outcome: Outcome,
+    ) -> Result<Option<Outcome>, UseCaseError> {
+        let kept = uow
+            .external_approvals()
+            .decide(self.submission.id, self.step, self.decision.verdict, now)
+            .await?;
+        if !kept {
+            return Ok(None);
+        }
+        let received = self.decision.received.clone();
+        self.platform
+            .audit(&mut *uow, self.decision.context, now, received)
+            .await?;
+        uow.commit().await?;
+        Ok(Some(outcome))
+    }
+
+    async fn tell_requester(&self, uow: &mut dyn UnitOfWork, now: DateTime<Utc>) -> Result<(), UseCaseError> {
+        let Some(requester) = self.ticket.requester_id.as_user() else {
+            return Ok(());
+        };
+        let number = &self.ticket.number;
+        let title = format!("{number} approved");
+        let message = format!(
+            "{number} was approved by {} and will be carried out.",
+            self.decision.system.name
+        );
+        let draft = NotificationDraft::new(NotificationType::ApprovalCompleted, Severity::Info, &title, &message)
+            .about("approval_ticket", self.ticket.id)
+            .params(json!({"ticket_number": number, "operation": self.ticket.request_type.operation_type()}));
+        let audience = Audience::User(requester);
+        Ok(self
+            .platform
+            .notifications
+            .send(uow.notifications(), audience, draft, now)
+            .await?)
+    }
+
+    /// What stands on the ticket: the remark of the system, and who decided there.
+    fn comment(&self) -> String {
+        let Decision { system, verdict, .. } = self.decision;
+        let who = match &verdict.approver {
+            Some(approver) => format!("{approver} in {}", system.name),
+            None => system.name.clone(),
+        };
+        let whole = match &verdict.comment {
+            Some(comment) => format!("{who}: {comment}"),
+            None => format!("{} by {who}", verdict.answer),
+        };
+        whole.chars().take(MAX_REASON).collect()
+    }
+}

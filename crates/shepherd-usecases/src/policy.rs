@@ -1,0 +1,115 @@
+//! Approval policies: which requests wait, and for whom.
+//!
+//! A request is judged once, at its submission, by the policies as they are at that moment; what they say is kept on its
+//! ticket, so a policy that changes is for later submissions.
+
+pub mod create;
+pub mod delete;
+pub mod explain;
+pub(crate) mod facts;
+mod fields;
+pub mod update;
+
+use shepherd_domain::Environment;
+use shepherd_domain::access::Permission;
+use shepherd_domain::ids::PolicyId;
+use shepherd_domain::policy::{Policy, PolicyEnvironment, PolicyFacts, Rule, decide};
+use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_ports::context::Caller;
+use shepherd_ports::policies::{PolicyRecord, Requesting};
+use shepherd_ports::tickets::TicketRecord;
+
+use crate::{Platform, UseCaseError};
+
+/// Kind of the object in audit rows.
+const RESOURCE: &str = "approval_policy";
+
+/// One policy.
+///
+/// # Errors
+/// POLICY_NOT_FOUND.
+pub async fn find(platform: &Platform, id: PolicyId) -> Result<PolicyRecord, UseCaseError> {
+    Ok(platform.read.get_policy(id).await?.ok_or_else(|| missing(id))?)
+}
+
+/// The rule for a request. The roles of the requester are looked up.
+///
+/// # Errors
+/// When the store fails.
+pub async fn rule(platform: &Platform, facts: &PolicyFacts) -> Result<Rule, UseCaseError> {
+    let (facts, policies) = inputs(platform, facts).await?;
+    Ok(decide(&facts, &policies, platform.settings.allow_prod_auto_approval))
+}
+
+/// What a request is decided by, as it is at one moment: the request with the roles of its requester, and the policies.
+async fn inputs(platform: &Platform, facts: &PolicyFacts) -> Result<(PolicyFacts, Vec<Policy>), UseCaseError> {
+    let requesting = Requesting {
+        operation: facts.operation,
+        environment: facts.environment,
+        requester: facts.requester,
+        system: facts.system,
+    };
+    let found = platform.read.rule_inputs(requesting, platform.now()).await?;
+    let facts = PolicyFacts {
+        roles: found.roles,
+        ..facts.clone()
+    };
+    Ok((facts, found.policies))
+}
+
+/// Whether the policy of a ticket lets this person decide it: by id, by a role held globally in its environment, or
+/// because it names nobody. Platform administrators are no exception: who is not named asks for another policy, or to
+/// be named by the next one.
+///
+/// # Errors
+/// When the store fails.
+pub async fn is_eligible(platform: &Platform, caller: &Caller, ticket: &TicketRecord) -> Result<bool, UseCaseError> {
+    let named = &ticket.eligible_approvers;
+    let user = caller.subject.user();
+    if named.is_empty() || named.contains(&user.to_string()) {
+        return Ok(true);
+    }
+    let held = platform
+        .read
+        .role_keys(user, ticket.environment, None, platform.now())
+        .await?;
+    Ok(held.iter().any(|key| named.contains(key)))
+}
+
+/// # Errors
+/// APPROVER_NOT_ELIGIBLE{policy_id} unless [`is_eligible`].
+pub(crate) async fn require_eligible(
+    platform: &Platform,
+    caller: &Caller,
+    ticket: &TicketRecord,
+) -> Result<(), UseCaseError> {
+    if is_eligible(platform, caller, ticket).await? {
+        return Ok(());
+    }
+    let policy = ticket.policy_id.map(|id| id.to_string());
+    Err(Problem::new(ErrorCode::ApproverNotEligible)
+        .with("policy_id", policy)
+        .into())
+}
+
+/// Who writes a policy decides about every request it is for, so the right must reach as far as the policy does.
+///
+/// # Errors
+/// FORBIDDEN{required_permission, environment}.
+fn require_reach(caller: &Caller, environment: PolicyEnvironment) -> Result<(), Problem> {
+    caller.require(Permission::ApprovalPolicy)?;
+    let held = caller.subject.environments(Permission::ApprovalPolicy, None);
+    let missing = Environment::ALL
+        .into_iter()
+        .find(|one| environment.covers(*one) && !held.contains(*one));
+    match missing {
+        None => Ok(()),
+        Some(environment) => Err(Problem::new(ErrorCode::Forbidden)
+            .with("required_permission", Permission::ApprovalPolicy.as_str())
+            .with("environment", environment.as_str())),
+    }
+}
+
+fn missing(id: PolicyId) -> Problem {
+    Problem::not_found(ErrorCode::PolicyNotFound, id)
+}
