@@ -21,7 +21,7 @@ pub async fn bury(home: &Home, event: &str) -> String {
         "UPDATE graphile_worker._private_jobs SET attempts = max_attempts, last_error = 'buried' \
          WHERE id = {job} RETURNING id::text"
     );
-    assert_eq!(home.texts(&give_up).await, [job.clone()]);
+    assert_eq!(home.texts(&give_up).await, std::slice::from_ref(&job));
     job
 }
 

@@ -171,7 +171,7 @@ async fn only_those_who_are_named_decide(world: &World, vm: &str) {
     let ticket = text(&accepted["ticket_id"]);
     let told =
         format!("SELECT user_id::text FROM notifications WHERE type = 'APPROVAL_PENDING' AND resource_id = '{ticket}'");
-    assert_eq!(world.home.texts(&told).await, [erin.id.clone()]);
+    assert_eq!(world.home.texts(&told).await, std::slice::from_ref(&erin.id));
     let approve = format!("/approvals/{ticket}/approve");
     for other in [User::Bob, User::Admin] {
         let decisions = [

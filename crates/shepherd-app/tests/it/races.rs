@@ -195,7 +195,7 @@ async fn a_machine_that_is_to_go_takes_no_power_action_any_more() {
 
 /// The lane of the machine runs one job after the other, in either order.
 async fn both_end(world: &InProcess, vm: VmId, deletion: &Submitted, stop: Option<&Submitted>, round: usize) {
-    let jobs: Vec<&Submitted> = if round % 2 == 0 {
+    let jobs: Vec<&Submitted> = if round.is_multiple_of(2) {
         stop.into_iter().chain([deletion]).collect()
     } else {
         std::iter::once(deletion).chain(stop).collect()
