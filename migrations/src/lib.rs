@@ -22,6 +22,7 @@ mod m20261121_000011_clusters;
 mod m20261121_000012_encryption_keys;
 mod m20261121_000013_catalogue;
 mod m20261121_000014_governance;
+mod m20261121_000015_batches_and_console;
 
 use graphile_worker::WorkerUtils;
 use sea_orm::sea_query::{Alias, IntoIden};
@@ -58,6 +59,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000012_encryption_keys::Migration),
             Box::new(m20261121_000013_catalogue::Migration),
             Box::new(m20261121_000014_governance::Migration),
+            Box::new(m20261121_000015_batches_and_console::Migration),
         ]
     }
 

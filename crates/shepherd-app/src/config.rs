@@ -19,8 +19,8 @@ use shepherd_domain::password::{MAX_LENGTH, MIN_LENGTH, PasswordMode, PasswordPo
 use shepherd_domain::policy::SelfApproval;
 use shepherd_usecases::Settings;
 use shepherd_usecases::settings::{
-    ConfirmationSettings, ControllerSettings, ExecutionSettings, Features, HeaderVariables, LoginSettings,
-    SessionSettings, UpkeepSettings,
+    BatchSettings, ConfirmationSettings, ConsoleSettings, ControllerSettings, ExecutionSettings, Features,
+    HeaderVariables, LoginSettings, SessionSettings, UpkeepSettings,
 };
 
 pub use catalogue::{MaskConfig, SchemaConfig};
@@ -47,6 +47,8 @@ pub struct Config {
     pub schema: SchemaConfig,
     pub mask: MaskConfig,
     pub features: Features,
+    pub batch: BatchSettings,
+    pub console: ConsoleSettings,
     pub notifications: NotificationsConfig,
     pub events: EventsConfig,
     pub audit: AuditConfig,
@@ -544,6 +546,8 @@ impl Config {
             initial_password_ttl: self.vm.initial_password_ttl,
             adoption_interval: self.adoption.scan_interval,
             reconciler: self.reconciler.settings(),
+            batch: self.batch.clone(),
+            console: self.console.clone(),
             schema: self.schema.settings(),
             mask: defaults.mask,
         }
@@ -592,6 +596,25 @@ impl Config {
         );
         self.k8s.findings(&mut require);
         self.reconciler.findings(&mut require);
+        require(
+            [
+                self.batch.max_create,
+                self.batch.max_delete,
+                self.batch.max_power,
+                self.batch.max_approve,
+            ]
+            .iter()
+            .all(|most| (1..=500).contains(most)),
+            "batch.max_create, max_delete, max_power, max_approve: 1 to 500",
+        );
+        require(
+            self.console.token_ttl.as_secs() > 0 && self.console.token_ttl <= Duration::from_secs(2 * 3600),
+            "console.token_ttl: more than 0, at most 2h",
+        );
+        require(
+            self.console.grant_ttl.as_secs() > 0 && self.console.grant_ttl <= Duration::from_secs(8 * 3600),
+            "console.grant_ttl: more than 0, at most 8h",
+        );
         self.schema.findings(&mut require);
         self.mask.findings(&mut require);
         require(

@@ -50,6 +50,19 @@ pub enum EventType {
     VmMigrationCancelRequested,
     VmMigrationCancelCompleted,
     VmMigrationCancelFailed,
+    BatchCreateRequested,
+    BatchCreateCompleted,
+    BatchCreateFailed,
+    BatchDeleteRequested,
+    BatchDeleteCompleted,
+    BatchDeleteFailed,
+    BatchPowerRequested,
+    BatchPowerCompleted,
+    BatchPowerFailed,
+    VncAccessRequested,
+    VncAccessGranted,
+    VncAccessDenied,
+    VncTokenRevoked,
     VmAdopted,
     RequestCancelled,
     SystemCreated,
@@ -75,7 +88,11 @@ impl EventType {
             | Self::VmRestoreRequested
             | Self::VmCloneRequested
             | Self::VmMigrationRequested
-            | Self::VmMigrationCancelRequested => true,
+            | Self::VmMigrationCancelRequested
+            | Self::BatchCreateRequested
+            | Self::BatchDeleteRequested
+            | Self::BatchPowerRequested
+            | Self::VncAccessRequested => true,
             Self::VmCreationCompleted
             | Self::VmCreationFailed
             | Self::VmModifyCompleted
@@ -100,6 +117,15 @@ impl EventType {
             | Self::VmMigrationFailed
             | Self::VmMigrationCancelCompleted
             | Self::VmMigrationCancelFailed
+            | Self::BatchCreateCompleted
+            | Self::BatchCreateFailed
+            | Self::BatchDeleteCompleted
+            | Self::BatchDeleteFailed
+            | Self::BatchPowerCompleted
+            | Self::BatchPowerFailed
+            | Self::VncAccessGranted
+            | Self::VncAccessDenied
+            | Self::VncTokenRevoked
             | Self::VmAdopted
             | Self::RequestCancelled
             | Self::SystemCreated

@@ -113,6 +113,12 @@ typed_ids! {
     ExternalSystemId,
     /// A ticket that was handed to an external approval system.
     SubmissionId,
+    /// A right to open the console of a machine, for a while.
+    ConsoleGrantId,
+    /// A one-time token for a console; its `jti`.
+    ConsoleTokenId,
+    /// A console that somebody opened.
+    ConsoleSessionId,
     /// A clone of a virtual machine.
     CloneId,
     /// A live migration of a virtual machine.

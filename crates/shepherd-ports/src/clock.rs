@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use shepherd_domain::ids::{
-    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, EventId, ExternalSystemId, FindingId, InstanceSizeId,
-    LegalHoldId, LoginAttemptId, MembershipId, MigrationId, NamespaceId, PolicyId, ReconcilerRunId, RevisionId,
-    RoleBindingId, RoleId, ServiceId, SessionId, SnapshotId, SubmissionId, SystemId, TemplateId, TicketId, UserId,
-    VmId,
+    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, ConsoleGrantId, ConsoleSessionId, ConsoleTokenId, EventId,
+    ExternalSystemId, FindingId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId, MigrationId, NamespaceId,
+    PolicyId, ReconcilerRunId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SnapshotId, SubmissionId,
+    SystemId, TemplateId, TicketId, UserId, VmId,
 };
 
 /// The wall clock.
@@ -60,6 +60,9 @@ id_of!(
     PolicyId,
     ExternalSystemId,
     SubmissionId,
+    ConsoleGrantId,
+    ConsoleTokenId,
+    ConsoleSessionId,
     SystemId,
     TemplateId,
     TicketId,

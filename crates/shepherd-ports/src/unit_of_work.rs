@@ -5,8 +5,10 @@ use async_trait::async_trait;
 use crate::adoptions::AdoptionRepository;
 use crate::audit::AuditRepository;
 use crate::audit_webhooks::AuditWebhookRepository;
+use crate::batches::BatchRepository;
 use crate::clones::CloneRepository;
 use crate::clusters::ClusterRepository;
+use crate::consoles::ConsoleRepository;
 use crate::credentials::CredentialRepository;
 use crate::dead_letters::DeadLetterRepository;
 use crate::encryption_keys::EncryptionKeyRepository;
@@ -16,6 +18,7 @@ use crate::external_approvals::ExternalApprovalRepository;
 use crate::idempotency::IdempotencyRepository;
 use crate::identity::IdentityRepository;
 use crate::legal_holds::LegalHoldRepository;
+use crate::limits::LimitRepository;
 use crate::members::MemberRepository;
 use crate::migrations::MigrationRepository;
 use crate::namespaces::NamespaceRepository;
@@ -75,6 +78,12 @@ pub trait UnitOfWork: Send {
     fn policies(&mut self) -> &mut dyn PolicyRepository;
     /// External approval systems and what was handed to them.
     fn external_approvals(&mut self) -> &mut dyn ExternalApprovalRepository;
+    /// Batches.
+    fn batches(&mut self) -> &mut dyn BatchRepository;
+    /// Limits of batches.
+    fn limits(&mut self) -> &mut dyn LimitRepository;
+    /// Console grants, tokens and sessions.
+    fn consoles(&mut self) -> &mut dyn ConsoleRepository;
     /// Jobs that were given up.
     fn dead_letters(&mut self) -> &mut dyn DeadLetterRepository;
     /// Users, sessions, roles, bindings.

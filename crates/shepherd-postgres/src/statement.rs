@@ -16,10 +16,10 @@ use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
 use shepherd_domain::external_approval::{SubmissionState, SystemType};
 use shepherd_domain::ids::{
-    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, EventId, ExternalSystemId, FindingId, InstanceSizeId,
-    LegalHoldId, LoginAttemptId, MembershipId, MigrationId, NamespaceId, NotificationId, PolicyId, ReconcilerRunId,
-    RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SnapshotId, SubmissionId, SystemId, TemplateId, TicketId,
-    UserId, VmId,
+    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, ConsoleGrantId, ConsoleSessionId, ConsoleTokenId, EventId,
+    ExternalSystemId, FindingId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId, MigrationId, NamespaceId,
+    NotificationId, PolicyId, ReconcilerRunId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SnapshotId,
+    SubmissionId, SystemId, TemplateId, TicketId, UserId, VmId,
 };
 use shepherd_domain::naming::Label;
 use shepherd_domain::notification::{NotificationType, Severity};
@@ -138,6 +138,9 @@ bind_ids!(
     PolicyId,
     ExternalSystemId,
     SubmissionId,
+    ConsoleGrantId,
+    ConsoleTokenId,
+    ConsoleSessionId,
     AuditId,
     AuditWebhookId,
     ClusterId,

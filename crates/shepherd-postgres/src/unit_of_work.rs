@@ -7,8 +7,10 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult
 use shepherd_ports::adoptions::AdoptionRepository;
 use shepherd_ports::audit::AuditRepository;
 use shepherd_ports::audit_webhooks::AuditWebhookRepository;
+use shepherd_ports::batches::BatchRepository;
 use shepherd_ports::clones::CloneRepository;
 use shepherd_ports::clusters::ClusterRepository;
+use shepherd_ports::consoles::ConsoleRepository;
 use shepherd_ports::credentials::CredentialRepository;
 use shepherd_ports::dead_letters::DeadLetterRepository;
 use shepherd_ports::encryption_keys::EncryptionKeyRepository;
@@ -17,6 +19,7 @@ use shepherd_ports::external_approvals::ExternalApprovalRepository;
 use shepherd_ports::idempotency::IdempotencyRepository;
 use shepherd_ports::identity::IdentityRepository;
 use shepherd_ports::legal_holds::LegalHoldRepository;
+use shepherd_ports::limits::LimitRepository;
 use shepherd_ports::members::MemberRepository;
 use shepherd_ports::migrations::MigrationRepository;
 use shepherd_ports::namespaces::NamespaceRepository;
@@ -131,6 +134,18 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn external_approvals(&mut self) -> &mut dyn ExternalApprovalRepository {
+        self
+    }
+
+    fn batches(&mut self) -> &mut dyn BatchRepository {
+        self
+    }
+
+    fn limits(&mut self) -> &mut dyn LimitRepository {
+        self
+    }
+
+    fn consoles(&mut self) -> &mut dyn ConsoleRepository {
         self
     }
 

@@ -8,9 +8,11 @@ use shepherd_ports::adoptions::AdoptionQueries;
 use shepherd_ports::audit::{AuditQueries, AuditStamp};
 use shepherd_ports::audit_webhooks::AuditWebhookQueries;
 use shepherd_ports::authentication::{GuestPasswordHasher, PasswordHasher, TokenIssuer};
+use shepherd_ports::batches::BatchQueries;
 use shepherd_ports::changes::ChangeFeed;
 use shepherd_ports::clones::CloneQueries;
 use shepherd_ports::clusters::{ClusterQueries, KubeconfigIntake};
+use shepherd_ports::consoles::ConsoleQueries;
 use shepherd_ports::credentials::CredentialQueries;
 use shepherd_ports::crypto::{Cipher, Digests, KeyStore};
 use shepherd_ports::dead_letters::DeadLetterQueries;
@@ -20,6 +22,7 @@ use shepherd_ports::external_approvals::ExternalApprovalQueries;
 use shepherd_ports::identity::IdentityQueries;
 use shepherd_ports::leases::LeaseStore;
 use shepherd_ports::legal_holds::LegalHoldQueries;
+use shepherd_ports::limits::LimitQueries;
 use shepherd_ports::members::MemberQueries;
 use shepherd_ports::migrations::MigrationQueries;
 use shepherd_ports::namespaces::NamespaceQueries;
@@ -63,6 +66,9 @@ pub trait Queries:
     + PolicyQueries
     + ExternalApprovalQueries
     + DeadLetterQueries
+    + BatchQueries
+    + LimitQueries
+    + ConsoleQueries
     + SizeQueries
     + SchemaQueries
     + CredentialQueries
@@ -100,6 +106,9 @@ impl<T> Queries for T where
         + PolicyQueries
         + ExternalApprovalQueries
         + DeadLetterQueries
+        + BatchQueries
+        + LimitQueries
+        + ConsoleQueries
         + SizeQueries
         + SchemaQueries
         + CredentialQueries

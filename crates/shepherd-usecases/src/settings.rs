@@ -55,6 +55,10 @@ pub struct Settings {
     pub adoption_interval: Duration,
     /// `reconciler.*`.
     pub reconciler: ReconcilerSettings,
+    /// `batch.*`.
+    pub batch: BatchSettings,
+    /// `console.*`.
+    pub console: ConsoleSettings,
     /// `schema.*`.
     pub schema: SchemaSettings,
     /// What the file of `mask.file` says, or the built-in mask.
@@ -84,6 +88,71 @@ pub struct Features {
     pub migrations: bool,
     /// External approval systems.
     pub external_approval: bool,
+}
+
+/// `batch.*`: sizes and limits of batches. It is a section of the configuration as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSettings {
+    /// Most machines of one creation.
+    pub max_create: usize,
+    /// Most machines of one deletion.
+    pub max_delete: usize,
+    /// Most machines that are started, stopped or restarted at once.
+    pub max_power: usize,
+    /// Most tickets that are approved in one call.
+    pub max_approve: usize,
+    /// Batches that are pending or in progress, of everybody.
+    pub max_global_pending_parents: u32,
+    /// Submissions per minute, of everybody, refused ones included.
+    pub max_global_per_minute: u32,
+    /// Batches of one user that are pending or in progress.
+    pub max_user_pending_parents: u32,
+    /// Open machines of one user's creations and deletions.
+    pub max_user_pending_children: u32,
+    /// How long a user waits after a batch was accepted.
+    #[serde(with = "humantime_serde")]
+    pub user_cooldown: Duration,
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        Self {
+            max_create: 10,
+            max_delete: 10,
+            max_power: 50,
+            max_approve: 20,
+            max_global_pending_parents: 100,
+            max_global_per_minute: 1000,
+            max_user_pending_parents: 3,
+            max_user_pending_children: 30,
+            user_cooldown: Duration::from_secs(120),
+        }
+    }
+}
+
+/// `console.*`. It is a section of the configuration as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsoleSettings {
+    /// How long a token can be used; at most 2 hours.
+    #[serde(with = "humantime_serde")]
+    pub token_ttl: Duration,
+    /// How long a grant lasts; at most 8 hours.
+    #[serde(with = "humantime_serde")]
+    pub grant_ttl: Duration,
+    /// Open consoles of one replica.
+    pub max_sessions: usize,
+}
+
+impl Default for ConsoleSettings {
+    fn default() -> Self {
+        Self {
+            token_ttl: Duration::from_secs(2 * 3600),
+            grant_ttl: Duration::from_secs(2 * 3600),
+            max_sessions: 200,
+        }
+    }
 }
 
 /// What the reconciler does by itself.
@@ -306,6 +375,8 @@ impl Default for Settings {
                 mark: false,
                 halt_ratio: 0.5,
             },
+            batch: BatchSettings::default(),
+            console: ConsoleSettings::default(),
             schema: SchemaSettings {
                 fetch_timeout: Duration::from_secs(30),
                 fetch_retries: 3,

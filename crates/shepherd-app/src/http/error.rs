@@ -168,9 +168,12 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::ModifiedSpecNotSupported
         | ErrorCode::PolicyNotAllowed
         | ErrorCode::BatchSizeExceeded
+        | ErrorCode::InvalidBatchRequest
+        | ErrorCode::InvalidBatchItems
         | ErrorCode::RequiredFieldRemoved => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized
         | ErrorCode::InvalidCredentials
+        | ErrorCode::InvalidVncToken
         | ErrorCode::WebhookSignatureInvalid
         | ErrorCode::WebhookStale => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden
@@ -192,6 +195,9 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::InitialPasswordNotAvailable
         | ErrorCode::SchemaNotAvailable
         | ErrorCode::TicketNotFound
+        | ErrorCode::BatchNotFound
+        | ErrorCode::ConsoleGrantNotFound
+        | ErrorCode::RateLimitExemptionNotFound
         | ErrorCode::PolicyNotFound
         | ErrorCode::ExternalSystemNotFound
         | ErrorCode::JobNotFound
@@ -220,6 +226,10 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::DuplicatePendingRequest
+        | ErrorCode::DuplicatePendingVncRequest
+        | ErrorCode::VmNotRunning
+        | ErrorCode::VncTokenReplayed
+        | ErrorCode::VncTokenVmMismatch
         | ErrorCode::InvalidStateTransition
         | ErrorCode::TicketNotPending
         | ErrorCode::TemplateNotActive

@@ -1,0 +1,1 @@
+//! Batches (batch.md).

@@ -1,0 +1,1 @@
+//! Limits of batches (batch.md §2, §6).
