@@ -88,6 +88,9 @@ CREATE UNIQUE INDEX uq_batch_request_id ON batch_approval_tickets (created_by, b
     WHERE request_id IS NOT NULL;
 CREATE INDEX ix_batch_approval_tickets_status ON batch_approval_tickets (status, created_at);
 CREATE INDEX ix_batch_approval_tickets_created_by ON batch_approval_tickets (created_by, created_at DESC);
+-- What limits count; it stays small, however long the history.
+CREATE INDEX ix_batch_approval_tickets_open ON batch_approval_tickets (created_by)
+    WHERE status IN ('PENDING_APPROVAL', 'IN_PROGRESS');
 CREATE TRIGGER trg_batch_approval_tickets_touch BEFORE UPDATE ON batch_approval_tickets
     FOR EACH ROW EXECUTE FUNCTION touch_row();
 
@@ -198,9 +201,11 @@ CREATE TABLE console_sessions (
     grant_id uuid NOT NULL,
     user_id uuid NOT NULL,
     vm_id uuid NOT NULL,
-    -- The replica that relays it; what is open there when it dies is closed by the clean-up.
+    -- The replica that relays it.
     replica text NOT NULL,
     started_at timestamptz NOT NULL,
+    -- Its replica's last sign of life. A console without one for two minutes is over, whatever else is said of it.
+    seen_at timestamptz NOT NULL,
     ended_at timestamptz,
     end_reason text,
     bytes_in bigint NOT NULL DEFAULT 0,
@@ -212,7 +217,7 @@ CREATE TABLE console_sessions (
     CONSTRAINT ck_console_sessions_ended CHECK ((ended_at IS NULL) = (end_reason IS NULL)),
     CONSTRAINT ck_console_sessions_bytes CHECK (bytes_in >= 0 AND bytes_out >= 0)
 );
-CREATE INDEX ix_console_sessions_open ON console_sessions (user_id) WHERE ended_at IS NULL;
+CREATE INDEX ix_console_sessions_open ON console_sessions (user_id, seen_at) WHERE ended_at IS NULL;
 CREATE INDEX ix_console_sessions_grant_id ON console_sessions (grant_id);
 "#;
 

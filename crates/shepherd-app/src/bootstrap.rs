@@ -70,7 +70,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         .context("security.session_secret")?;
 
     let cipher: Arc<dyn Cipher> = key_ring.clone();
-    let keys: Arc<dyn KeyStore> = key_ring;
+    let keys: Arc<dyn KeyStore> = key_ring.clone();
     let credentials = Arc::new(DatabaseCredentials::new(
         Arc::new(store.clone()),
         Arc::clone(&cipher),
@@ -96,6 +96,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         snapshots: provider.clone(),
         clones: provider.clone(),
         migrations: provider.clone(),
+        consoles: provider.clone(),
         instance_types: provider.clone(),
         cluster_schemas: provider.clone(),
         schemas: SchemaCache::default(),
@@ -108,6 +109,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         )),
         cipher,
         keys,
+        console_sealer: key_ring,
         digests,
         passwords: Arc::new(Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY)?),
         guest_passwords: Arc::new(Sha512CryptHasher::default()),

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod fleet;
+mod limits;
 mod sources;
 
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ use shepherd_usecases::settings::{
 
 pub use catalogue::{MaskConfig, SchemaConfig};
 pub use fleet::{AdoptionConfig, K8sConfig, ReconcilerConfig, ReconcilerMode, VmConfig};
+pub use limits::{ApiRate, NoRate};
 pub use sources::{ConfigError, Loaded, load};
 
 /// All keys.
@@ -80,6 +82,12 @@ pub struct ServerConfig {
     pub portal_urls: Vec<String>,
     /// Proxies whose forwarded addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Requests of one user, or of one network without a user, at one replica.
+    pub api_rate_per_user: ApiRate,
+    /// Writes that call clusters or write many rows, at the same time at one replica.
+    pub heavy_write_limit: usize,
+    /// All other writes at the same time at one replica.
+    pub light_write_limit: usize,
 }
 
 impl ServerConfig {
@@ -102,6 +110,9 @@ impl Default for ServerConfig {
             allow_credentials: true,
             portal_urls: vec!["http://localhost:3000".to_owned()],
             trusted_proxies: Vec::new(),
+            api_rate_per_user: ApiRate::default(),
+            heavy_write_limit: 30,
+            light_write_limit: 80,
         }
     }
 }
@@ -594,6 +605,7 @@ impl Config {
             !self.queue.dead_letter_retention.is_zero(),
             "queue.dead_letter_retention: more than nothing",
         );
+        self.server.limit_findings(&mut require);
         self.k8s.findings(&mut require);
         self.reconciler.findings(&mut require);
         require(
@@ -614,6 +626,10 @@ impl Config {
         require(
             self.console.grant_ttl.as_secs() > 0 && self.console.grant_ttl <= Duration::from_secs(8 * 3600),
             "console.grant_ttl: more than 0, at most 8h",
+        );
+        require(
+            !self.console.check_interval.is_zero() && self.console.check_interval <= Duration::from_secs(30),
+            "console.check_interval: more than 0, at most 30s",
         );
         self.schema.findings(&mut require);
         self.mask.findings(&mut require);

@@ -6,11 +6,13 @@ pub mod error;
 mod extract;
 mod fallback;
 mod health;
+mod limits;
 mod marks;
 pub mod openapi;
 mod respond;
 mod security;
 mod validation;
+pub mod vnc;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use shepherd_usecases::execution::Operations;
 use utoipa_actix_web::AppExt;
 
 use crate::config::ServerConfig;
+use crate::tasks::TaskPool;
 use validation::Validators;
 
 /// What handlers reach.
@@ -38,6 +41,9 @@ pub struct Api {
     pub roles: Roles,
     /// Limits and addresses.
     pub config: ServerConfig,
+    limits: limits::Limits,
+    /// The consoles that this process relays.
+    pub consoles: vnc::Consoles,
     validators: Validators,
     routes: fallback::Routes,
     document: web::Bytes,
@@ -65,14 +71,18 @@ impl Api {
         store_health: Arc<dyn StoreHealth>,
         roles: Roles,
         config: ServerConfig,
+        tasks: TaskPool,
     ) -> anyhow::Result<Self> {
         let document = openapi::document()?;
+        let consoles = vnc::Consoles::new(tasks, platform.settings.console.max_sessions);
         Ok(Self {
             platform,
             operations,
             store_health,
             roles,
+            limits: limits::Limits::of(&config),
             config,
+            consoles,
             validators: Validators::of(&document)?,
             routes: fallback::Routes::of(&document),
             document: serde_json::to_vec(&document)?.into(),

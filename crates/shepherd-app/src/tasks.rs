@@ -61,6 +61,21 @@ impl TaskPool {
         });
     }
 
+    /// Runs one piece of work on the thread of its caller, which has to be one that serves requests; the token says when
+    /// it has to end before its time.
+    pub fn run_here<F, Fut>(&self, name: &'static str, task: F)
+    where
+        F: FnOnce(CancellationToken) -> Fut,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let running = task(self.shutdown.clone());
+        self.tracker.spawn_local(async move {
+            if AssertUnwindSafe(running).catch_unwind().await.is_err() {
+                tracing::error!(task = name, "the task panicked");
+            }
+        });
+    }
+
     /// Tells all tasks to end and waits for them, this long at most; `false` when some did not end.
     pub async fn stop(&self, within: Duration) -> bool {
         self.shutdown.cancel();

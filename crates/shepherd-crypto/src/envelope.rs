@@ -7,8 +7,6 @@ use crate::master_key::ID_LEN;
 
 /// The only form there is so far.
 const VERSION: u8 = 1;
-/// Bytes before the ciphertext.
-pub(crate) const HEADER_LEN: usize = 1 + ID_LEN + NONCE_LEN;
 
 /// An envelope taken apart. The tag is the end of `body`; opening it checks that there is one.
 pub(crate) struct Envelope<'a> {

@@ -6,48 +6,41 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use shepherd_ports::crypto::{Cipher, CipherError, KeyStore, Sealed, SealedPlace, StoredKey};
 use zeroize::Zeroizing;
 
 use crate::digest::hex;
-use crate::envelope::{Envelope, HEADER_LEN, associated_data, header};
+use crate::envelope::{Envelope, associated_data, header};
 use crate::master_key::{MasterKey, Purpose};
 use crate::random::{random_bytes, random_guest_password};
 
 /// A key that is ready for use. The master key behind it is gone.
-struct LoadedKey {
-    id: String,
-    key: LessSafeKey,
+pub(crate) struct LoadedKey {
+    pub(crate) id: String,
+    data: LessSafeKey,
+    pub(crate) vnc: LessSafeKey,
 }
 
 impl LoadedKey {
     fn new(master: &MasterKey) -> Self {
-        let Ok(key) = UnboundKey::new(&AES_256_GCM, &master.subkey(Purpose::Data)[..]) else {
-            unreachable!("every 32 bytes are a key of AES-256");
+        let subkey = |purpose| {
+            let Ok(key) = UnboundKey::new(&AES_256_GCM, &master.subkey(purpose)[..]) else {
+                unreachable!("every 32 bytes are a key of AES-256");
+            };
+            LessSafeKey::new(key)
         };
         Self {
             id: master.id().to_owned(),
-            key: LessSafeKey::new(key),
+            data: subkey(Purpose::Data),
+            vnc: subkey(Purpose::Vnc),
         }
     }
 
     fn seal(&self, place: &SealedPlace, value: &[u8]) -> Result<Sealed, CipherError> {
         let nonce = random_bytes()?;
-        let mut bytes = header(&self.id, &nonce);
-        // One allocation, so that no half-written copy of the value is left behind in freed memory.
-        bytes.reserve_exact(value.len() + AES_256_GCM.tag_len());
-        bytes.extend(value);
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(associated_data(place)),
-                &mut bytes[HEADER_LEN..],
-            )
-            // Only a value of more than 64 GiB is refused.
-            .map_err(|_| CipherError::Malformed)?;
-        bytes.extend(tag.as_ref());
+        let header = header(&self.id, &nonce);
+        let bytes = seal_after(&self.data, nonce, header, &associated_data(place), value)?;
         Ok(Sealed {
             bytes,
             key_id: self.id.clone(),
@@ -55,22 +48,55 @@ impl LoadedKey {
     }
 
     fn open(&self, place: &SealedPlace, envelope: &Envelope<'_>) -> Result<Zeroizing<Vec<u8>>, CipherError> {
-        if envelope.body.len() < AES_256_GCM.tag_len() {
-            return Err(CipherError::Malformed);
-        }
-        let mut value = Zeroizing::new(envelope.body.to_vec());
-        let length = self
-            .key
-            .open_in_place(
-                Nonce::assume_unique_for_key(envelope.nonce),
-                Aad::from(associated_data(place)),
-                value.as_mut_slice(),
-            )
-            .map_err(|_| CipherError::Rejected)?
-            .len();
-        value.truncate(length);
-        Ok(value)
+        open_body(&self.data, envelope.nonce, &associated_data(place), envelope.body)
     }
+}
+
+/// Appends the ciphertext of a value and its tag to what comes before them.
+pub(crate) fn seal_after(
+    key: &LessSafeKey,
+    nonce: [u8; NONCE_LEN],
+    mut bytes: Vec<u8>,
+    associated_data: &[u8],
+    value: &[u8],
+) -> Result<Vec<u8>, CipherError> {
+    let start = bytes.len();
+    // One allocation, so that no half-written copy of the value is left behind in freed memory.
+    bytes.reserve_exact(value.len() + AES_256_GCM.tag_len());
+    bytes.extend(value);
+    let tag = key
+        .seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(associated_data),
+            &mut bytes[start..],
+        )
+        // Only a value of more than 64 GiB is refused.
+        .map_err(|_| CipherError::Malformed)?;
+    bytes.extend(tag.as_ref());
+    Ok(bytes)
+}
+
+/// Opens a ciphertext with its tag.
+pub(crate) fn open_body(
+    key: &LessSafeKey,
+    nonce: [u8; NONCE_LEN],
+    associated_data: &[u8],
+    body: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, CipherError> {
+    if body.len() < AES_256_GCM.tag_len() {
+        return Err(CipherError::Malformed);
+    }
+    let mut value = Zeroizing::new(body.to_vec());
+    let length = key
+        .open_in_place(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(associated_data),
+            value.as_mut_slice(),
+        )
+        .map_err(|_| CipherError::Rejected)?
+        .len();
+    value.truncate(length);
+    Ok(value)
 }
 
 /// Seals with the active key and opens with every key it holds.
@@ -110,6 +136,18 @@ impl KeyRing {
         let place = material_place(&stored.key_id);
         let material = self.root.open(&place, &envelope_of(&self.root, stored)?)?;
         Ok(LoadedKey::new(root).seal(&place, &material)?.bytes)
+    }
+
+    /// The key that seals.
+    pub(crate) fn active(&self) -> Arc<LoadedKey> {
+        Arc::clone(&self.held().active)
+    }
+
+    /// The key with this id, whatever became of it.
+    pub(crate) fn find(&self, id: &str) -> Result<Arc<LoadedKey>, CipherError> {
+        let held = self.held();
+        let found = held.data.iter().chain([&self.root]).find(|key| key.id == id);
+        found.cloned().ok_or_else(|| CipherError::UnknownKey(id.to_owned()))
     }
 
     fn held(&self) -> Arc<Held> {
@@ -161,13 +199,7 @@ impl Cipher for KeyRing {
 
     fn open(&self, place: &SealedPlace, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CipherError> {
         let envelope = Envelope::parse(sealed).ok_or(CipherError::Malformed)?;
-        let held = self.held();
-        let key = held
-            .data
-            .iter()
-            .chain([&self.root])
-            .find(|key| key.id == envelope.key_id)
-            .ok_or_else(|| CipherError::UnknownKey(envelope.key_id.to_owned()))?;
+        let key = self.find(envelope.key_id)?;
         key.open(place, &envelope)
     }
 

@@ -4,6 +4,7 @@
 //! The key ring is the only place that holds keys; nothing here knows what a value means, where it is stored or when
 //! keys change. All randomness comes from the operating system through `ring`.
 
+mod console;
 mod digest;
 mod envelope;
 mod key_ring;

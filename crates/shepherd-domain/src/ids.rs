@@ -83,6 +83,8 @@ typed_ids! {
     EventId,
     /// An approval ticket.
     TicketId,
+    /// What a client calls its submission of a batch, so that it can be repeated.
+    BatchRequestId,
     /// A user.
     UserId,
     /// A session; the `sid` and `jti` of its token.

@@ -182,7 +182,7 @@ impl ErrorCode {
 pub type Params = Map<String, Value>;
 
 /// What is wrong with one field of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "the names are the specification's and say it all")]
@@ -198,6 +198,10 @@ pub enum FieldCode {
     ContainsUsername,
     Reused,
     MissingClass,
+    /// One item of a batch: the code that the same request about this item alone would be refused with.
+    #[serde(untagged)]
+    #[strum(transparent)]
+    Item(ErrorCode),
 }
 
 /// One entry of `field_errors`.
@@ -219,6 +223,15 @@ impl FieldError {
             field: field.into(),
             code,
             params: Params::new(),
+        }
+    }
+
+    /// What is wrong with one item of a batch: the refusal that it would meet alone.
+    pub fn of_item(field: impl Into<String>, refusal: Problem) -> Self {
+        Self {
+            field: field.into(),
+            code: FieldCode::Item(refusal.code),
+            params: refusal.params,
         }
     }
 
@@ -270,6 +283,15 @@ impl Problem {
     /// VALIDATION_FAILED with one field.
     pub fn invalid_field(field: &str, code: FieldCode) -> Self {
         Self::invalid(vec![FieldError::new(field, code)])
+    }
+
+    /// INVALID_BATCH_ITEMS with what is wrong with which item.
+    pub fn invalid_items(field_errors: Vec<FieldError>) -> Self {
+        Self {
+            code: ErrorCode::InvalidBatchItems,
+            params: Params::new(),
+            field_errors,
+        }
     }
 
     /// INVALID_REQUEST_FIELD: a key that the request may not carry.

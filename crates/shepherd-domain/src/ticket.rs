@@ -55,9 +55,10 @@ impl RequestType {
         self.operation_group() == "BATCH"
     }
 
-    /// The name on the wire: the request type without `_VM`.
+    /// The name on the wire: the request type without `_VM`; of a batch the operation of its children.
     pub fn operation_type(self) -> &'static str {
         let name = self.as_str();
+        let name = name.strip_prefix("BATCH_").unwrap_or(name);
         name.strip_suffix("_VM").unwrap_or(name)
     }
 }

@@ -7,6 +7,37 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 use crate::ticket::RequestType;
 use crate::transition::{InvalidTransition, Transition, step};
 
+/// What is done to the power of a machine.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, IntoStaticStr,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum PowerAction {
+    /// Start it, or let it go on after a pause.
+    Start,
+    /// Shut it down.
+    Stop,
+    /// Replace its instance.
+    Restart,
+}
+
+impl PowerAction {
+    /// The name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// What its ticket asks for.
+    pub fn request_type(self) -> RequestType {
+        match self {
+            Self::Start => RequestType::StartVm,
+            Self::Stop => RequestType::StopVm,
+            Self::Restart => RequestType::RestartVm,
+        }
+    }
+}
+
 /// The status of a virtual machine. Only an observation promotes it to RUNNING.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, IntoStaticStr,

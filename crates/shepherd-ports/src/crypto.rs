@@ -1,5 +1,6 @@
 //! Sealing of columns.
 
+use shepherd_domain::ids::VmId;
 use zeroize::Zeroizing;
 
 /// A sealed value and the key that sealed it.
@@ -50,6 +51,17 @@ pub trait Cipher: Send + Sync {
     /// A new password of so many characters, four at least, for a guest: letters, digits and marks that nobody mistakes
     /// for one another, each kind among them.
     fn new_password(&self, length: usize) -> Result<Zeroizing<String>, CipherError>;
+}
+
+/// Seals what a browser carries to open a console, with keys that seal nothing else.
+pub trait ConsoleSealer: Send + Sync {
+    /// A token for a machine: URL-safe text that holds the claims and that nobody else can make or read.
+    fn seal_token(&self, vm: VmId, claims: &[u8]) -> Result<Zeroizing<String>, CipherError>;
+    /// The machine and the claims of a token, with whichever loaded key sealed it.
+    ///
+    /// # Errors
+    /// [`CipherError::Malformed`] when it cannot be a token, [`CipherError::Rejected`] when it was changed.
+    fn open_token(&self, token: &str) -> Result<(VmId, Zeroizing<Vec<u8>>), CipherError>;
 }
 
 /// A key of the installation as it is stored.

@@ -72,6 +72,8 @@ pub struct DeadLetter {
 pub trait DeadLetterRepository: Send {
     /// Removes a job that was given up; `false` when there is none, for example because somebody else took it first.
     async fn take(&mut self, job: JobId) -> Result<bool, RepositoryError>;
+    /// Removes the jobs of an event that were given up; answers how many there were.
+    async fn take_all(&mut self, event: EventId) -> Result<u64, RepositoryError>;
     /// Brings a failed ticket back, once more retried and as if never tried; `false` unless it is where the transition
     /// starts and has been retried `retries` times. The decision stays. The constraint `uq_ticket_active_vm_op` refuses
     /// it while another ticket of the group is open for the machine.

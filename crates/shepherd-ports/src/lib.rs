@@ -8,6 +8,7 @@ pub mod adoptions;
 pub mod audit;
 pub mod audit_webhooks;
 pub mod authentication;
+pub mod batch_items;
 pub mod batches;
 pub mod changes;
 pub mod clock;

@@ -24,6 +24,8 @@ pub struct EventJob {
 pub trait JobQueue: Send {
     /// Adds a job; a waiting job of the same event is replaced.
     async fn enqueue(&mut self, job: EventJob) -> Result<(), RepositoryError>;
+    /// Adds several jobs in one statement, in their order; each as [`Self::enqueue`] does.
+    async fn enqueue_all(&mut self, jobs: &[EventJob]) -> Result<(), RepositoryError>;
     /// Adds a run of a periodic job at once. A run of the same job that waits is replaced, one that is under way ends
     /// first.
     async fn enqueue_periodic(&mut self, job: &str) -> Result<(), RepositoryError>;

@@ -45,6 +45,8 @@ pub struct NewTicket {
     pub approvers: Vec<String>,
     /// The external system that is asked as well.
     pub external_system: Option<ExternalSystemId>,
+    /// The batch it belongs to, and its number within that one, from 1.
+    pub parent: Option<(TicketId, i32)>,
     pub at: DateTime<Utc>,
 }
 
@@ -86,6 +88,18 @@ pub struct TicketContext {
     pub current: Option<CurrentShape>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<shepherd_domain::problem::Warning>,
+    /// Of the parent of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchSummary>,
+}
+
+/// What a batch is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchSummary {
+    /// How many requests it has.
+    pub child_count: i32,
+    /// What they are about, in their order: machines, or of new ones the Services.
+    pub names: Vec<String>,
 }
 
 /// What a machine had when its modification was asked for.
@@ -194,6 +208,8 @@ pub struct TicketRecord {
     pub row_version: i64,
     pub created_at: DateTime<Utc>,
     pub parent_ticket_id: Option<TicketId>,
+    /// The number within the batch, from 1.
+    pub sequence_no: Option<i32>,
 }
 
 /// One step of a ticket's history.

@@ -9,6 +9,7 @@ use crate::batches::BatchRepository;
 use crate::clones::CloneRepository;
 use crate::clusters::ClusterRepository;
 use crate::consoles::ConsoleRepository;
+use crate::consoles::tokens::ConsoleTokenRepository;
 use crate::credentials::CredentialRepository;
 use crate::dead_letters::DeadLetterRepository;
 use crate::encryption_keys::EncryptionKeyRepository;
@@ -84,6 +85,8 @@ pub trait UnitOfWork: Send {
     fn limits(&mut self) -> &mut dyn LimitRepository;
     /// Console grants, tokens and sessions.
     fn consoles(&mut self) -> &mut dyn ConsoleRepository;
+    /// Console tokens, and the consoles that are open.
+    fn console_tokens(&mut self) -> &mut dyn ConsoleTokenRepository;
     /// Jobs that were given up.
     fn dead_letters(&mut self) -> &mut dyn DeadLetterRepository;
     /// Users, sessions, roles, bindings.

@@ -28,6 +28,12 @@ pub enum Transient {
     DeadLetters,
     /// Runs of the reconciler with their findings, by when they ended.
     ReconcilerRuns,
+    /// Console grants with their tokens and sessions, by when they were revoked or expired, whichever came first.
+    ConsoleGrants,
+    /// Exemptions from limits, by when they expired.
+    LimitExemptions,
+    /// What was counted for limits, by when the counting began.
+    LimitCounters,
 }
 
 /// Rows that leave the default lists some time after their end (requests.md §13).
@@ -37,6 +43,8 @@ pub enum Archived {
     Events,
     /// Tickets that are final, by when they became so; no batch with an open child.
     Tickets,
+    /// Batches that are final, by when they became so.
+    Batches,
 }
 
 /// A ticket that has waited for a decision for so long that its approvers are reminded.

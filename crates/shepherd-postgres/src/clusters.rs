@@ -33,6 +33,7 @@ macro_rules! cluster_rows {
          c.created_by, c.row_version, c.created_at, c.updated_at FROM clusters c"
     };
 }
+pub(crate) use cluster_rows;
 
 /// Nobody took the place of whoever looked: the cluster has the credentials that were used, and what is stored is what
 /// was stored when the look began, or an earlier look. Clocks of replicas need not agree for that.

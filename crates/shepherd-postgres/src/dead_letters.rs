@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::event::EventType;
-use shepherd_domain::ids::TicketId;
+use shepherd_domain::ids::{EventId, TicketId};
 use shepherd_domain::page::{Page, PageRequest};
 use shepherd_domain::ticket::TicketStatus;
 use shepherd_domain::transition::Transition;
@@ -67,6 +67,13 @@ const TAKE: &str = concat!(
     given_up!()
 );
 
+const TAKE_ALL: &str = concat!(
+    "DELETE FROM graphile_worker._private_jobs j \
+     WHERE j.payload ->> 'event_id' = $1 \
+         AND j.task_id = (SELECT k.id FROM graphile_worker._private_tasks k WHERE k.identifier = $2) AND ",
+    given_up!()
+);
+
 const RETRY_TICKET: &str = "UPDATE approval_tickets SET status = $3, retry_count = retry_count + 1, attempt_count = 0, \
          next_attempt_at = NULL, unavailable_since = NULL, error_code = NULL, error_params = NULL, last_error = NULL, \
          archived_at = NULL \
@@ -94,6 +101,10 @@ const REOPEN: &str = "WITH snapshot AS ( \
 impl DeadLetterRepository for PgUnitOfWork {
     async fn take(&mut self, job: JobId) -> Result<bool, RepositoryError> {
         Ok(execute(&self.tx, TAKE, values![job.get(), TASK]).await? > 0)
+    }
+
+    async fn take_all(&mut self, event: EventId) -> Result<u64, RepositoryError> {
+        execute(&self.tx, TAKE_ALL, values![event.to_string(), TASK]).await
     }
 
     async fn retry_ticket(

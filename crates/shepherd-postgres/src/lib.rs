@@ -8,6 +8,7 @@
 mod adoptions;
 mod audit;
 mod audit_webhooks;
+mod batch_items;
 mod batches;
 mod changes;
 mod clones;

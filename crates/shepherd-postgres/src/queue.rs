@@ -22,6 +22,15 @@ const INFRASTRUCTURE_ATTEMPTS: i32 = 25;
 const ENQUEUE: &str = "SELECT to_jsonb(j.id) AS doc FROM graphile_worker.add_job($1, payload => $2::json, \
      queue_name => $3, run_at => $4, max_attempts => $5, job_key => $6) AS j";
 
+/// The same for each of several jobs.
+const ENQUEUE_ALL: &str = "SELECT to_jsonb(count(j.id)) AS doc \
+     FROM (SELECT spec.event, spec.lane, spec.run_at \
+         FROM ROWS FROM (jsonb_to_recordset($1) AS (event text, lane text, run_at timestamptz)) \
+             WITH ORDINALITY AS spec (event, lane, run_at, nr) \
+         ORDER BY spec.nr) AS job \
+     CROSS JOIN LATERAL graphile_worker.add_job($2, payload => json_build_object('event_id', job.event), \
+         queue_name => job.lane, run_at => job.run_at, max_attempts => $3, job_key => job.event) AS j";
+
 /// Keeps a running job from ever being tried again. Its row stays as a dead letter when it then fails; even if its
 /// worker dies before that, recovery does not revive it.
 const RETIRE: &str = "SELECT to_jsonb(retired.id) AS doc FROM graphile_worker.jobs AS j \
@@ -37,6 +46,21 @@ impl JobQueue for PgUnitOfWork {
         let id: Option<i64> = fetch_one(&self.tx, ENQUEUE, values).await?;
         id.map(drop)
             .ok_or_else(|| RepositoryError::Other("the queue took no job".into()))
+    }
+
+    async fn enqueue_all(&mut self, jobs: &[EventJob]) -> Result<(), RepositoryError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let document = |job: &EventJob| json!({"event": job.event, "lane": job.lane, "run_at": job.run_at});
+        let specs = serde_json::Value::Array(jobs.iter().map(document).collect());
+        let added: Option<i64> =
+            fetch_one(&self.tx, ENQUEUE_ALL, values![specs, TASK, INFRASTRUCTURE_ATTEMPTS]).await?;
+        if usize::try_from(added.unwrap_or_default()) == Ok(jobs.len()) {
+            Ok(())
+        } else {
+            Err(RepositoryError::Other("the queue took no job".into()))
+        }
     }
 
     async fn enqueue_periodic(&mut self, job: &str) -> Result<(), RepositoryError> {

@@ -10,22 +10,23 @@ use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
 use serde::de::DeserializeOwned;
 use shepherd_domain::access::{Permission, ResourceRole};
 use shepherd_domain::audit::{ActionCode, AuditAction, Outcome, RetentionClass};
+use shepherd_domain::batch::{BatchKind, BatchStatus};
 use shepherd_domain::catalog::TemplateStatus;
 use shepherd_domain::cluster::ClusterStatus;
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::event::{AggregateType, EventStatus, EventType};
 use shepherd_domain::external_approval::{SubmissionState, SystemType};
 use shepherd_domain::ids::{
-    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, ConsoleGrantId, ConsoleSessionId, ConsoleTokenId, EventId,
-    ExternalSystemId, FindingId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId, MigrationId, NamespaceId,
-    NotificationId, PolicyId, ReconcilerRunId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SnapshotId,
-    SubmissionId, SystemId, TemplateId, TicketId, UserId, VmId,
+    AdoptionId, AuditId, AuditWebhookId, BatchRequestId, CloneId, ClusterId, ConsoleGrantId, ConsoleSessionId,
+    ConsoleTokenId, EventId, ExternalSystemId, FindingId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId,
+    MigrationId, NamespaceId, NotificationId, PolicyId, ReconcilerRunId, RevisionId, RoleBindingId, RoleId, ServiceId,
+    SessionId, SnapshotId, SubmissionId, SystemId, TemplateId, TicketId, UserId, VmId,
 };
 use shepherd_domain::naming::Label;
 use shepherd_domain::notification::{NotificationType, Severity};
 use shepherd_domain::page::{Page, PageRequest};
 use shepherd_domain::ticket::{ActorKind, DecidedByKind, RequestType, TicketStatus};
-use shepherd_domain::vm::VmStatus;
+use shepherd_domain::vm::{PowerAction, VmStatus};
 use shepherd_domain::{ActorId, Environment};
 use shepherd_ports::RepositoryError;
 use uuid::Uuid;
@@ -143,6 +144,7 @@ bind_ids!(
     ConsoleSessionId,
     AuditId,
     AuditWebhookId,
+    BatchRequestId,
     ClusterId,
     EventId,
     InstanceSizeId,
@@ -174,6 +176,8 @@ bind_names!(
     ActorKind,
     AggregateType,
     AuditAction,
+    BatchKind,
+    BatchStatus,
     ClusterStatus,
     DecidedByKind,
     Environment,
@@ -182,6 +186,7 @@ bind_names!(
     NotificationType,
     Outcome,
     Permission,
+    PowerAction,
     RequestType,
     ResourceRole,
     RetentionClass,

@@ -58,7 +58,7 @@ macro_rules! ticket_rows {
              t.template_snapshot, t.instance_size_snapshot, t.modified_spec, t.modification_reason, \
              t.modified_at, t.policy_id, t.eligible_approvers, t.external_system_id, t.attempt_count, t.retry_count, \
              t.last_attempt_at, t.next_attempt_at, t.unavailable_since, t.error_code, t.error_params, t.last_error, \
-             t.row_version, t.created_at, t.parent_ticket_id FROM approval_tickets t"
+             t.row_version, t.created_at, t.parent_ticket_id, t.sequence_no FROM approval_tickets t"
         )
     };
 }
@@ -68,8 +68,8 @@ const INSERT: &str = concat!(
     "WITH ticket AS ( \
          INSERT INTO approval_tickets (id, event_id, request_type, status, environment, requester_id, reason, \
              system_id, service_id, vm_id, template_id, instance_size_id, namespace, context_snapshot, \
-             policy_id, eligible_approvers, external_system_id, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, $18, $19, $15, $15) \
+             policy_id, eligible_approvers, external_system_id, parent_ticket_id, sequence_no, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, $18, $19, $20, $21, $15, $15) \
          RETURNING id, number \
      ), history AS ( \
          INSERT INTO ticket_transitions (id, ticket_id, seq, from_status, to_status, actor_id, actor_kind, reason, at) \
@@ -140,7 +140,8 @@ fn cut(text: &str) -> String {
     text.chars().take(MAX_ERROR).collect()
 }
 
-fn step_document(step: &NewStep) -> Value {
+/// A step of the history, for statements that write several.
+pub(crate) fn step_document(step: &NewStep) -> Value {
     json!({"from": step.from, "to": step.to, "actor": step.actor, "kind": step.kind, "reason": step.reason})
 }
 
@@ -178,6 +179,8 @@ impl TicketRepository for PgUnitOfWork {
             ticket.policy,
             Texts(ticket.approvers.clone()),
             ticket.external_system,
+            ticket.parent.map(|(parent, _)| parent),
+            ticket.parent.map(|(_, number)| number),
         ];
         let number: Option<String> = fetch_one(&self.tx, INSERT, values).await?;
         number.ok_or_else(|| RepositoryError::Other("an INSERT answered no row".into()))

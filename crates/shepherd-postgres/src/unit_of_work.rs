@@ -11,6 +11,7 @@ use shepherd_ports::batches::BatchRepository;
 use shepherd_ports::clones::CloneRepository;
 use shepherd_ports::clusters::ClusterRepository;
 use shepherd_ports::consoles::ConsoleRepository;
+use shepherd_ports::consoles::tokens::ConsoleTokenRepository;
 use shepherd_ports::credentials::CredentialRepository;
 use shepherd_ports::dead_letters::DeadLetterRepository;
 use shepherd_ports::encryption_keys::EncryptionKeyRepository;
@@ -146,6 +147,10 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn consoles(&mut self) -> &mut dyn ConsoleRepository {
+        self
+    }
+
+    fn console_tokens(&mut self) -> &mut dyn ConsoleTokenRepository {
         self
     }
 

@@ -57,6 +57,23 @@ const REMOVE_HEARTBEATS: &str = delete_by!("heartbeats", "kind, instance, subjec
 /// Their findings go with them.
 const REMOVE_RECONCILER_RUNS: &str = delete_by!("reconciler_runs", "id", "finished_at < $1", "created_at");
 
+const REMOVE_LIMIT_EXEMPTIONS: &str = delete_by!("rate_limit_exemptions", "user_id", "expires_at < $1", "expires_at");
+
+const REMOVE_LIMIT_COUNTERS: &str = delete_by!(
+    "rate_limit_counters",
+    "scope, subject_id, limit_type, window_start",
+    "window_start < $1",
+    "window_start"
+);
+
+/// Their tokens and sessions go with them: neither outlives its grant by more than a moment.
+const REMOVE_CONSOLE_GRANTS: &str = delete_by!(
+    "console_grants",
+    "id",
+    "LEAST(revoked_at, expires_at) < $1",
+    "expires_at"
+);
+
 /// The queue does not note when a job failed, but it moves `run_at` some hours beyond that.
 const REMOVE_DEAD_LETTERS: &str = delete_by!(
     "graphile_worker._private_jobs",
@@ -82,6 +99,12 @@ const ARCHIVE_TICKETS: &str = "WITH due AS ( \
                  AND c.status NOT IN ('REJECTED', 'CANCELLED', 'COMPLETED', 'FAILED')) \
          ORDER BY t.created_at, t.id LIMIT $3 FOR UPDATE OF t SKIP LOCKED \
      ) UPDATE approval_tickets t SET archived_at = $2 FROM due WHERE t.id = due.id";
+
+const ARCHIVE_BATCHES: &str = "WITH due AS ( \
+         SELECT b.id FROM batch_approval_tickets b \
+         WHERE b.archived_at IS NULL AND b.completed_at < $1 \
+         ORDER BY b.completed_at, b.id LIMIT $3 FOR UPDATE SKIP LOCKED \
+     ) UPDATE batch_approval_tickets b SET archived_at = $2 FROM due WHERE b.id = due.id";
 
 /// `$1` is now, `$2` one period ago, `$3` the seconds of a period. Periods count from the submission, so reminders do
 /// not drift; a ticket is due when the last reminder belongs to an earlier period than now. Locking a row looks at it
@@ -125,6 +148,9 @@ impl UpkeepRepository for PgUnitOfWork {
             Transient::Heartbeats => REMOVE_HEARTBEATS,
             Transient::DeadLetters => REMOVE_DEAD_LETTERS,
             Transient::ReconcilerRuns => REMOVE_RECONCILER_RUNS,
+            Transient::ConsoleGrants => REMOVE_CONSOLE_GRANTS,
+            Transient::LimitExemptions => REMOVE_LIMIT_EXEMPTIONS,
+            Transient::LimitCounters => REMOVE_LIMIT_COUNTERS,
         };
         execute(&self.tx, sql, values![before, i64::from(limit)]).await
     }
@@ -139,6 +165,7 @@ impl UpkeepRepository for PgUnitOfWork {
         let sql = match what {
             Archived::Events => ARCHIVE_EVENTS,
             Archived::Tickets => ARCHIVE_TICKETS,
+            Archived::Batches => ARCHIVE_BATCHES,
         };
         execute(&self.tx, sql, values![before, at, i64::from(limit)]).await
     }

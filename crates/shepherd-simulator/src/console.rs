@@ -11,6 +11,12 @@ pub(crate) mod pixel;
 pub(crate) mod rfb;
 pub(crate) mod serial;
 
+/// What the screen of a machine shows before anybody typed or pointed at anything: the colours (red, green, blue) of
+/// its 320 by 200 pixels, row by row from the upper left corner.
+pub fn screen(namespace: &str, name: &str) -> Vec<[u8; 3]> {
+    picture::Picture::of(&format!("{namespace}/{name}")).pixels()
+}
+
 /// What a guest says in return for some bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -27,4 +33,9 @@ pub(crate) trait Guest {
 
     /// Takes what the client sent, in pieces of any size.
     fn receive(&mut self, bytes: &[u8]) -> Answer;
+
+    /// What one ring of the bell is on the wire; empty while there is none to be heard.
+    fn bell(&self) -> &'static [u8] {
+        &[]
+    }
 }

@@ -53,6 +53,12 @@ pub enum FaultEffect {
         #[serde(default)]
         after_bytes: u64,
     },
+    /// Open the screen of a machine, and ring its bell without end once the client is greeted: a stream of RFB
+    /// messages of one byte each (`2`), beside everything the client asks for. Serial lines go on as usual.
+    RingBells {
+        /// Rings, and so bytes, per second as long as the client takes them; WebSocket frames come on top.
+        per_second: u64,
+    },
 }
 
 impl FaultEffect {
@@ -145,18 +151,26 @@ pub struct Faults {
 
 /// What happens to a console stream on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StreamFault {
-    /// Bytes the client still gets.
-    pub after_bytes: u64,
-    /// Whether the connection is cut then, instead of standing still.
-    pub cuts: bool,
+pub(crate) enum StreamFault {
+    /// It ends before its time.
+    Breaks {
+        /// Bytes the client still gets.
+        after_bytes: u64,
+        /// Whether the connection is cut then, instead of standing still.
+        cuts: bool,
+    },
+    /// The bell of the screen rings without end.
+    Rings {
+        /// How often.
+        per_second: u64,
+    },
 }
 
 /// What the switches say about a request.
 pub(crate) enum Verdict {
     /// Go on.
     Pass,
-    /// Go on; a console stream that is opened breaks later.
+    /// Go on; this happens to a console stream that is opened.
     Stream(StreamFault),
     /// Go on, but break the answer off.
     Truncate,
@@ -309,14 +323,15 @@ impl Faults {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 Verdict::Pass
             }
-            Some(FaultEffect::StallStream { after_bytes }) => Verdict::Stream(StreamFault {
+            Some(FaultEffect::StallStream { after_bytes }) => Verdict::Stream(StreamFault::Breaks {
                 after_bytes,
                 cuts: false,
             }),
-            Some(FaultEffect::DropStream { after_bytes }) => Verdict::Stream(StreamFault {
+            Some(FaultEffect::DropStream { after_bytes }) => Verdict::Stream(StreamFault::Breaks {
                 after_bytes,
                 cuts: true,
             }),
+            Some(FaultEffect::RingBells { per_second }) => Verdict::Stream(StreamFault::Rings { per_second }),
         }
     }
 

@@ -79,6 +79,7 @@ mod validation;
 
 pub use access::{Grant, Refusal};
 pub use chaos::Chaos;
+pub use console::screen;
 pub use config::{CertificateAge, ClusterSeed, NodeSeed, SimulatorConfig, StorageClassSeed, Timing};
 pub use faults::{FaultEffect, FaultId, FaultRule, Faults};
 pub use inspect::{ClusterHandle, RecordedRequest};

@@ -4,10 +4,12 @@
 //! branch here.
 
 pub mod approve;
+pub mod bulk_approve;
 pub mod cancel;
 pub(crate) mod decide;
 pub mod detail;
 pub mod modify;
+pub(crate) mod places;
 pub mod preview;
 pub mod reject;
 pub mod suggest;
@@ -120,14 +122,14 @@ fn require_pending(ticket: &TicketRecord) -> Result<(), Problem> {
     }
 }
 
-fn not_pending(id: TicketId, status: TicketStatus) -> Problem {
+pub(crate) fn not_pending(id: TicketId, status: TicketStatus) -> Problem {
     Problem::new(ErrorCode::TicketNotPending)
         .with("ticket_id", id.to_string())
         .with("status", status.as_str())
 }
 
 /// PRECONDITION_FAILED{current_version}: the ticket is not any more what it was when it was looked at.
-fn overtaken(ticket: &TicketRecord) -> Problem {
+pub(crate) fn overtaken(ticket: &TicketRecord) -> Problem {
     Problem::new(ErrorCode::PreconditionFailed).with("current_version", ticket.row_version)
 }
 

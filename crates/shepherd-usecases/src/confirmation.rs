@@ -6,6 +6,7 @@ use shepherd_domain::ids::UserId;
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::context::Caller;
 
+use crate::limit::{LimitType, exceeded};
 use crate::{Platform, UseCaseError};
 
 /// What the caller sent.
@@ -83,14 +84,15 @@ async fn recent_failures(platform: &Platform, user: UserId) -> Result<i64, UseCa
     if failures < i64::from(settings.max_failures) {
         return Ok(failures);
     }
-    let retry_after = oldest
-        .map_or(1, |oldest| (oldest + window - now).num_seconds() + 1)
-        .max(1);
-    Err(Problem::new(ErrorCode::RateLimitExceeded)
-        .with("limit_type", "delete_confirmation")
-        .with("current_value", failures)
-        .with("max_value", settings.max_failures)
-        .with("retry_after", retry_after)
-        .with("contact_admin", false)
-        .into())
+    // Rounded up to the next whole second: a failure counts up to the last moment of its window.
+    let left = oldest.map_or(0, |oldest| (oldest + window - now).num_seconds());
+    let retry_after = u64::try_from(left).unwrap_or(0) + 1;
+    Err(exceeded(
+        LimitType::DeleteConfirmation,
+        u64::try_from(failures).unwrap_or(0),
+        settings.max_failures.into(),
+        retry_after,
+        false,
+    )
+    .into())
 }

@@ -9,12 +9,16 @@ mod effects;
 pub mod listing;
 pub mod retry;
 
+pub(crate) use effects::is_restorable;
+
 use shepherd_domain::access::Permission;
 use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_ports::UnitOfWork;
 use shepherd_ports::context::Caller;
 use shepherd_ports::dead_letters::{DeadLetter, JobId};
 
 use crate::authorization::{Guarded, require_in};
+use crate::batch::settle;
 use crate::identity::account;
 use crate::{Platform, UseCaseError};
 
@@ -34,6 +38,16 @@ async fn visible(platform: &Platform, caller: &Caller, id: JobId) -> Result<Dead
         None => account::require_everywhere(caller, Permission::JobManage).map_err(|_| not_found(id))?,
     }
     Ok(letter)
+}
+
+/// Locks the batch that the ticket of a letter belongs to, before the letter is taken: a retry of the whole batch takes
+/// its letters under that lock.
+async fn lock_batch(uow: &mut dyn UnitOfWork, letter: &DeadLetter) -> Result<(), UseCaseError> {
+    let Some(event) = letter.event_id else { return Ok(()) };
+    if let Some(ticket) = uow.tickets().find_by_event(event).await? {
+        settle::lock(uow, ticket.parent_ticket_id).await?;
+    }
+    Ok(())
 }
 
 fn not_found(id: JobId) -> Problem {

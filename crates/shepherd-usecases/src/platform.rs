@@ -8,13 +8,15 @@ use shepherd_ports::adoptions::AdoptionQueries;
 use shepherd_ports::audit::{AuditQueries, AuditStamp};
 use shepherd_ports::audit_webhooks::AuditWebhookQueries;
 use shepherd_ports::authentication::{GuestPasswordHasher, PasswordHasher, TokenIssuer};
+use shepherd_ports::batch_items::BatchItemQueries;
 use shepherd_ports::batches::BatchQueries;
 use shepherd_ports::changes::ChangeFeed;
 use shepherd_ports::clones::CloneQueries;
 use shepherd_ports::clusters::{ClusterQueries, KubeconfigIntake};
 use shepherd_ports::consoles::ConsoleQueries;
+use shepherd_ports::consoles::tokens::ConsoleTokenQueries;
 use shepherd_ports::credentials::CredentialQueries;
-use shepherd_ports::crypto::{Cipher, Digests, KeyStore};
+use shepherd_ports::crypto::{Cipher, ConsoleSealer, Digests, KeyStore};
 use shepherd_ports::dead_letters::DeadLetterQueries;
 use shepherd_ports::encryption_keys::EncryptionKeyQueries;
 use shepherd_ports::events::EventQueries;
@@ -30,7 +32,7 @@ use shepherd_ports::notifications::{NotificationQueries, NotificationSender};
 use shepherd_ports::outbound::OutboundClient;
 use shepherd_ports::policies::PolicyQueries;
 use shepherd_ports::providers::{
-    CloneProvider, InfrastructureProvider, InstanceTypeProvider, MigrationProvider, SchemaProvider, SnapshotProvider,
+    CloneProvider, ConsoleProvider, InfrastructureProvider, InstanceTypeProvider, MigrationProvider, SchemaProvider, SnapshotProvider,
     VmRenderer,
 };
 use shepherd_ports::reconciler::ReconcilerQueries;
@@ -67,8 +69,10 @@ pub trait Queries:
     + ExternalApprovalQueries
     + DeadLetterQueries
     + BatchQueries
+    + BatchItemQueries
     + LimitQueries
     + ConsoleQueries
+    + ConsoleTokenQueries
     + SizeQueries
     + SchemaQueries
     + CredentialQueries
@@ -107,8 +111,10 @@ impl<T> Queries for T where
         + ExternalApprovalQueries
         + DeadLetterQueries
         + BatchQueries
+        + BatchItemQueries
         + LimitQueries
         + ConsoleQueries
+        + ConsoleTokenQueries
         + SizeQueries
         + SchemaQueries
         + CredentialQueries
@@ -153,6 +159,8 @@ pub struct Platform {
     pub clones: Arc<dyn CloneProvider>,
     /// Live migrations on clusters.
     pub migrations: Arc<dyn MigrationProvider>,
+    /// Consoles of running machines.
+    pub consoles: Arc<dyn ConsoleProvider>,
     /// Instance types and preferences of clusters.
     pub instance_types: Arc<dyn InstanceTypeProvider>,
     /// Schemas of virtual machines, from clusters.
@@ -169,6 +177,8 @@ pub struct Platform {
     pub cipher: Arc<dyn Cipher>,
     /// The keys it seals with.
     pub keys: Arc<dyn KeyStore>,
+    /// Seals what a browser carries to open a console.
+    pub console_sealer: Arc<dyn ConsoleSealer>,
     /// Digests.
     pub digests: Arc<dyn Digests>,
     /// Hashes passwords.

@@ -10,9 +10,12 @@ pub(crate) mod facts;
 mod fields;
 pub mod update;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use shepherd_domain::Environment;
 use shepherd_domain::access::Permission;
-use shepherd_domain::ids::PolicyId;
+use shepherd_domain::ids::{PolicyId, SystemId};
 use shepherd_domain::policy::{Policy, PolicyEnvironment, PolicyFacts, Rule, decide};
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::context::Caller;
@@ -39,6 +42,31 @@ pub async fn find(platform: &Platform, id: PolicyId) -> Result<PolicyRecord, Use
 pub async fn rule(platform: &Platform, facts: &PolicyFacts) -> Result<Rule, UseCaseError> {
     let (facts, policies) = inputs(platform, facts).await?;
     Ok(decide(&facts, &policies, platform.settings.allow_prod_auto_approval))
+}
+
+/// The rules for several requests of one kind and environment by one person, in their order. What depends on the System
+/// is looked up once for each.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn rules(platform: &Platform, requests: &[PolicyFacts]) -> Result<Vec<Rule>, UseCaseError> {
+    let mut known: HashMap<Option<SystemId>, (Vec<String>, Vec<Policy>)> = HashMap::new();
+    let mut rules = Vec::with_capacity(requests.len());
+    for request in requests {
+        let (roles, policies) = match known.entry(request.system) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(missing) => {
+                let (facts, policies) = inputs(platform, request).await?;
+                missing.insert((facts.roles, policies))
+            }
+        };
+        let facts = PolicyFacts {
+            roles: roles.clone(),
+            ..request.clone()
+        };
+        rules.push(decide(&facts, policies, platform.settings.allow_prod_auto_approval));
+    }
+    Ok(rules)
 }
 
 /// What a request is decided by, as it is at one moment: the request with the roles of its requester, and the policies.

@@ -143,6 +143,9 @@ pub struct ConsoleSettings {
     pub grant_ttl: Duration,
     /// Open consoles of one replica.
     pub max_sessions: usize,
+    /// Between two looks at whether an open console may go on; at most 30 seconds.
+    #[serde(with = "humantime_serde")]
+    pub check_interval: Duration,
 }
 
 impl Default for ConsoleSettings {
@@ -151,6 +154,7 @@ impl Default for ConsoleSettings {
             token_ttl: Duration::from_secs(2 * 3600),
             grant_ttl: Duration::from_secs(2 * 3600),
             max_sessions: 200,
+            check_interval: Duration::from_secs(30),
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum PeriodicJob {
     Archive,
     /// Removes what was about sessions and limits and is of no use any more.
     TokenCleanup,
+    /// Removes exemptions from limits that have expired, and what was counted for limits long ago.
+    ExemptionPurge,
     /// Removes jobs that were given up `queue.dead_letter_retention` ago.
     DeadLetterCleanup,
     /// Ends memberships that have expired.
@@ -71,6 +73,7 @@ impl PeriodicJob {
             Self::ApprovalReminder => ("0 7 * * *", DAY),
             Self::Archive => ("50 3 * * *", DAY),
             Self::TokenCleanup => ("7 * * * *", HOUR),
+            Self::ExemptionPurge => ("33 * * * *", HOUR),
             Self::DeadLetterCleanup => ("17 * * * *", HOUR),
             Self::MembershipExpiry => ("27 * * * *", HOUR),
             Self::BindingExpiry => ("37 * * * *", HOUR),
@@ -100,6 +103,7 @@ impl PeriodicJob {
             Self::ApprovalReminder => reminder::execute(platform).await,
             Self::Archive => archive::execute(platform).await,
             Self::TokenCleanup => cleanup::tokens(platform).await,
+            Self::ExemptionPurge => cleanup::limits(platform).await,
             Self::DeadLetterCleanup => cleanup::dead_letters(platform).await,
             Self::MembershipExpiry => crate::system::members::expire::execute(platform).await,
             Self::BindingExpiry => crate::role::expire::execute(platform).await,

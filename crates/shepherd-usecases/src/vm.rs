@@ -1,10 +1,11 @@
 //! Requests about virtual machines, and reading them.
 
 pub mod dry_run;
-mod filing;
+pub(crate) mod filing;
 pub mod power;
 pub mod preview;
 pub mod request;
+pub(crate) mod request_console;
 pub mod request_context;
 pub mod request_deletion;
 pub mod request_modification;

@@ -166,3 +166,36 @@ VALUES (
     '00000000-0000-7000-8000-0000000000e2', '00000000-0000-7000-8000-000000000031',
     '00000000-0000-7000-8000-0000000000e1'
 );
+
+INSERT INTO rate_limit_exemptions (user_id, exempted_by, reason, expires_at)
+VALUES ('00000000-0000-7000-8000-000000000003', 'system:test', 'a migration', now());
+INSERT INTO rate_limit_user_overrides (user_id, max_pending_parents, cooldown_seconds, updated_by)
+VALUES ('00000000-0000-7000-8000-000000000003', 5, 0, 'system:test');
+INSERT INTO rate_limit_counters (scope, subject_id, limit_type, window_start, current_value)
+VALUES ('global', '', 'global_request_rate', date_trunc('minute', now()), 1);
+
+INSERT INTO batch_approval_tickets (
+    id, number, batch_type, environment, child_count, pending_count, request_id, request_hash, created_by
+)
+VALUES (
+    '00000000-0000-7000-8000-000000000031', next_batch_number(now()), 'BATCH_CREATE', 'test', 2, 2,
+    '00000000-0000-7000-8000-0000000000f0', 'abc', '00000000-0000-7000-8000-000000000003'
+);
+
+INSERT INTO console_grants (id, vm_id, user_id, environment, granted_by, granted_at, expires_at)
+VALUES (
+    '00000000-0000-7000-8000-0000000000f1', '00000000-0000-7000-8000-000000000014',
+    '00000000-0000-7000-8000-000000000003', 'test', 'system:policy', now(), now() + interval '2 hours'
+);
+INSERT INTO vnc_access_tokens (token_id, grant_id, session_id, user_id, vm_id, issued_at, expires_at)
+VALUES (
+    '00000000-0000-7000-8000-0000000000f2', '00000000-0000-7000-8000-0000000000f1',
+    '00000000-0000-7000-8000-000000000004', '00000000-0000-7000-8000-000000000003',
+    '00000000-0000-7000-8000-000000000014', now(), now() + interval '2 hours'
+);
+INSERT INTO console_sessions (id, token_id, grant_id, user_id, vm_id, replica, started_at, seen_at)
+VALUES (
+    '00000000-0000-7000-8000-0000000000f3', '00000000-0000-7000-8000-0000000000f2',
+    '00000000-0000-7000-8000-0000000000f1', '00000000-0000-7000-8000-000000000003',
+    '00000000-0000-7000-8000-000000000014', 'replica-1', now(), now()
+);

@@ -148,6 +148,10 @@ impl<'a> Bed<'a> {
             .env("SERVER_BIND", "127.0.0.1")
             .env("SERVER_PORT", port.to_string())
             .env("SERVER_SHUTDOWN_TIMEOUT", "5s")
+            // A few users stand for very many.
+            .env("SERVER_API_RATE_PER_USER", "100000/s, burst 100000")
+            .env("SERVER_HEAVY_WRITE_LIMIT", "1000")
+            .env("SERVER_LIGHT_WRITE_LIMIT", "1000")
             .env("METRICS_PORT", metrics_port.to_string())
             .envs(environment.iter().copied())
             .stdout(log.try_clone()?)

@@ -177,6 +177,8 @@ impl Stack {
                 // The simulated clusters listen on this machine, which is no place for a cluster otherwise.
                 .env("SECURITY_OUTBOUND_ALLOWLIST", "127.0.0.1/32")
                 .env("K8S_HEALTH_INTERVAL", "5s")
+                // One administrator sets everything up.
+                .env("SERVER_API_RATE_PER_USER", "10000/s, burst 10000")
                 .env("FEATURES_SNAPSHOTS", "true")
                 .env("FEATURES_CLONES", "true")
                 .env("FEATURES_MIGRATIONS", "true");

@@ -69,7 +69,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     }
     let grace = config.server.shutdown_timeout;
     let server = if roles.api {
-        Some(start_api(config, &wired, roles)?)
+        Some(start_api(config, &wired, roles, pool.clone())?)
     } else {
         None
     };
@@ -108,7 +108,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn start_api(config: Config, wired: &Wired, roles: Roles) -> anyhow::Result<actix_web::dev::Server> {
+fn start_api(config: Config, wired: &Wired, roles: Roles, pool: TaskPool) -> anyhow::Result<actix_web::dev::Server> {
     let (bind, port) = (config.server.bind, config.server.port);
     let api = Api::new(
         Arc::clone(&wired.platform),
@@ -116,6 +116,7 @@ fn start_api(config: Config, wired: &Wired, roles: Roles) -> anyhow::Result<acti
         Arc::new(wired.store.clone()),
         roles,
         config.server,
+        pool,
     )?;
     http::start(api).with_context(|| format!("{bind}:{port} cannot be bound (server.bind, server.port)"))
 }

@@ -7,8 +7,13 @@ mod approvals;
 mod audit;
 mod audit_webhooks;
 mod auth;
+mod batch_changes;
+mod batches;
+mod bulk_approval;
 mod clones;
 mod clusters;
+mod console_grants;
+mod consoles;
 mod dead_letters;
 mod encryption_keys;
 mod events;
@@ -20,6 +25,7 @@ mod members;
 mod migrations;
 mod namespaces;
 mod notifications;
+mod rate_limits;
 mod reconciler;
 mod request_context;
 mod revisions;
@@ -36,6 +42,7 @@ mod users;
 mod vm_changes;
 mod vm_power;
 mod vms;
+mod vnc;
 mod workbench;
 
 use shepherd_domain::problem::{FieldCode, Problem};
@@ -58,14 +65,18 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(services::routes)
             // Before the machines, of which none has this name for an id.
             .configure(request_context::routes)
+            .configure(batches::routes)
             .configure(vms::routes)
             .configure(initial_password::routes)
             .configure(vm_power::routes)
+            .configure(vnc::routes)
             .configure(vm_changes::routes)
             .configure(revisions::routes)
             .configure(approvals::routes)
             .configure(approval_policies::routes)
             .configure(approval_changes::routes)
+            .configure(batch_changes::routes)
+            .configure(bulk_approval::routes)
             .configure(workbench::routes)
             .configure(tasks::routes)
             .configure(events::routes)
@@ -87,7 +98,10 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(migrations::routes)
             .configure(reconciler::routes)
             .configure(snapshots::routes)
+            .configure(consoles::routes)
+            .configure(console_grants::routes)
             .configure(legal_holds::routes)
+            .configure(rate_limits::routes)
             .configure(external_approvals::routes)
             .configure(audit_webhooks::routes),
     );

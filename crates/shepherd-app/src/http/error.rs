@@ -40,7 +40,8 @@ pub struct ErrorBody {
 pub struct FieldErrorBody {
     /// Path of the field.
     field: String,
-    /// REQUIRED, INVALID_FORMAT, OUT_OF_RANGE, TOO_LONG, UNKNOWN_VALUE, NOT_FOUND or a rule of passwords.
+    /// REQUIRED, INVALID_FORMAT, OUT_OF_RANGE, TOO_LONG, UNKNOWN_VALUE, NOT_FOUND or a rule of passwords; of an item of a
+    /// batch the code that the same request about it alone is refused with.
     code: String,
     /// Limits and the like.
     #[schema(value_type = Option<Object>)]
@@ -56,6 +57,21 @@ impl fmt::Display for ApiError {
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self(problem)
+    }
+}
+
+impl From<ApiError> for ErrorBody {
+    fn from(ApiError(problem): ApiError) -> Self {
+        let Problem {
+            code,
+            params,
+            field_errors,
+        } = problem;
+        Self {
+            code,
+            params,
+            field_errors,
+        }
     }
 }
 
@@ -113,16 +129,7 @@ impl ResponseError for ApiError {
                 .unwrap_or(DEFAULT_RETRY_AFTER);
             response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
         }
-        let Problem {
-            code,
-            params,
-            field_errors,
-        } = self.0.clone();
-        response.json(ErrorBody {
-            code,
-            params,
-            field_errors,
-        })
+        response.json(ErrorBody::from(Self(self.0.clone())))
     }
 }
 

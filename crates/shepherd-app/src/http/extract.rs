@@ -12,6 +12,7 @@ use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shepherd_domain::access::Permission;
+use shepherd_domain::ids::UserId;
 use shepherd_domain::page::PageRequest;
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem};
 use shepherd_ports::context::Caller;
@@ -166,9 +167,10 @@ pub(super) async fn public_body<T: DeserializeOwned + ToSchema>(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<T, Problem> {
-    json_body(api, request, payload.into_inner(), api.config.max_body_bytes)
-        .await
-        .map(|(body, _)| body)
+    api.limits.count_address(marks(request).ip)?;
+    let (body, _) = json_body(api, request, payload.into_inner(), api.config.max_body_bytes).await?;
+    api.limits.begin_write(request).await?;
+    Ok(body)
 }
 
 /// Reads a body whose bytes are signed, before anything that it says is looked at.
@@ -178,8 +180,11 @@ pub(super) async fn signed_body(
     payload: web::Payload,
     max: usize,
 ) -> Result<Vec<u8>, Problem> {
+    api.limits.count_address(marks(request).ip)?;
     require_json(request)?;
-    collect(request, payload.into_inner(), max, api.config.read_timeout).await
+    let bytes = collect(request, payload.into_inner(), max, api.config.read_timeout).await?;
+    api.limits.begin_write(request).await?;
+    Ok(bytes)
 }
 
 /// What these bytes say.
@@ -295,6 +300,7 @@ impl<R: Requirement, B: RequestBody> Authorized<R, B> {
         }
         let idempotency_key = idempotency_key(&request)?;
         let (body, bytes) = B::read(&api, &request, payload).await?;
+        api.limits.begin_write(&request).await?;
         let body_hash = if idempotency_key.is_some() {
             api.platform.digests.sha256_hex(&bytes)
         } else {
@@ -319,7 +325,21 @@ impl<R: Requirement, B: RequestBody> Authorized<R, B> {
     }
 }
 
+/// Who asks; the request is counted for the user, or for the network of somebody who is none.
 async fn authenticate(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
+    match identify(api, request).await {
+        Ok(caller) => {
+            api.limits.count_user(caller.subject.user())?;
+            Ok(caller)
+        }
+        Err(refusal) => {
+            api.limits.count_address(marks(request).ip)?;
+            Err(refusal)
+        }
+    }
+}
+
+async fn identify(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let header = headers.next().and_then(|value| value.to_str().ok());
     if headers.next().is_some() {
@@ -331,6 +351,18 @@ async fn authenticate(api: &Api, request: &HttpRequest) -> Result<Caller, ApiErr
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     Ok(authenticate::execute(&api.platform, token, &marks(request)).await?)
+}
+
+/// Who a request says it comes from, for operations that are authenticated by something else; `None` when it does not
+/// say.
+///
+/// # Errors
+/// UNAUTHORIZED when it says so without proof.
+pub(super) async fn stated_user(api: &Api, request: &HttpRequest) -> Result<Option<UserId>, ApiError> {
+    if !request.headers().contains_key(AUTHORIZATION) {
+        return Ok(None);
+    }
+    Ok(Some(authenticate(api, request).await?.subject.user()))
 }
 
 /// Where the request came from.

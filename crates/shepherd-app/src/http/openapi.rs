@@ -10,13 +10,14 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{Api, api};
 
-/// Operations without a session.
-const PUBLIC: [&str; 5] = [
+/// Operations without a session; what is not open to everybody among them has credentials of its own.
+const PUBLIC: [&str; 6] = [
     "/api/v1/health/live",
     "/api/v1/health/ready",
     "/api/v1/openapi.json",
     "/api/v1/auth/login",
     "/api/v1/webhooks/approval-callback",
+    "/api/v1/vms/{vm_id}/vnc",
 ];
 
 /// The document, made from the routes themselves.

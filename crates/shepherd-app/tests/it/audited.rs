@@ -81,6 +81,14 @@ const AUDITED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "POST /vms/{vm_id}/console/request",
+        &["vnc.access on vm", "vnc.request_submitted on vm"],
+    ),
+    (
+        "DELETE /admin/console-grants/{grant_id}",
+        &["vnc.revoke on console_grant"],
+    ),
+    (
         "POST /vms/{vm_id}/snapshots",
         &[
             "approval.approve on approval_ticket, by system:policy",
@@ -137,6 +145,25 @@ const AUDITED: &[(&str, &[&str])] = &[
         "POST /approvals/{ticket_id}/cancel",
         &["approval.cancel on approval_ticket"],
     ),
+    (
+        "POST /admin/approvals/bulk-approve",
+        &["approval.approve on approval_ticket"],
+    ),
+    ("POST /vms/batch", &["vm.batch.submit on batch"]),
+    ("POST /approvals/batch", &["vm.batch.submit on batch"]),
+    (
+        "POST /vms/batch/power",
+        &[
+            "approval.approve on approval_ticket, by system:policy",
+            "approval.approve on approval_ticket, by system:policy",
+            "vm.batch.power.submit on batch",
+        ],
+    ),
+    (
+        "POST /vms/batch/{batch_id}/cancel",
+        &["approval.cancel on approval_ticket", "vm.batch.cancel on batch"],
+    ),
+    ("POST /vms/batch/{batch_id}/retry", &["vm.batch.retry on batch"]),
     ("POST /admin/reconciler/runs", &["reconciler.run on reconciler_run"]),
     ("POST /admin/dead-letters/{job_id}/retry", &["job.retry on job"]),
     ("DELETE /admin/dead-letters/{job_id}", &["job.discard on job"]),
@@ -292,6 +319,18 @@ const AUDITED: &[(&str, &[&str])] = &[
         "POST /admin/audit-logs/legal-holds/{hold_id}/release",
         &["audit.legal_hold.release on audit_legal_hold"],
     ),
+    (
+        "POST /admin/rate-limits/exemptions",
+        &["admin.rate_limit.exemption.upsert on user"],
+    ),
+    (
+        "DELETE /admin/rate-limits/exemptions/{user_id}",
+        &["admin.rate_limit.exemption.delete on user"],
+    ),
+    (
+        "PUT /admin/rate-limits/users/{user_id}",
+        &["admin.rate_limit.override.upsert on user"],
+    ),
 ];
 
 /// What changes something and says nothing, and why.
@@ -330,6 +369,7 @@ async fn every_change_leaves_exactly_its_audit_rows() {
     walk.requests().await;
     walk.inbox().await;
     walk.audit_log().await;
+    walk.rate_limits().await;
     walk.approval_policies().await;
     walk.external_approvals().await;
     walk.reconciliation().await;
@@ -557,13 +597,65 @@ impl Walk<'_> {
         let path = format!("/vms/{vm}/initial-password");
         self.does(&alice, "POST /vms/{vm_id}/initial-password", &path, Value::Null)
             .await;
+        self.console(&alice, &vm).await;
         self.operations(&alice, &vm).await;
         self.dead_letters(&vm).await;
+        self.bulk_approval(&bob).await;
+        self.batch_changes(&vm).await;
         let path = format!("/vms/{vm}?confirm=true");
         let deletion = self.does(&alice, "DELETE /vms/{vm_id}", &path, Value::Null).await;
         let path = format!("/approvals/{}/approve", text(&deletion["ticket_id"]));
         let expected = ["approval.approve on approval_ticket", "vm.delete_approved on vm"];
         self.leaves(&bob, operation, &path, json!({}), &expected).await;
+    }
+
+    async fn bulk_approval(&mut self, bob: &Actor) {
+        let ticket = self.world.request_vm("dev").await;
+        let operation = "POST /admin/approvals/bulk-approve";
+        let body = json!({"ticket_ids": [ticket]});
+        self.does(bob, operation, "/admin/approvals/bulk-approve", body).await;
+        self.world.wait_for_ticket(&ticket, "COMPLETED").await;
+    }
+
+    /// A deletion is withdrawn; a restart that was carried out is made to look as if it had failed, and is tried again.
+    async fn batch_changes(&mut self, vm: &str) {
+        let world = self.world;
+        let admin = self.is(User::Admin);
+        let exempt = format!(
+            "INSERT INTO rate_limit_exemptions (user_id, exempted_by) VALUES ('{}', 'system:test') \
+             ON CONFLICT DO NOTHING RETURNING user_id::text",
+            admin.id
+        );
+        world.home.texts(&exempt).await;
+        let body =
+            |operation: &str| json!({"operation": operation, "reason": "to be audited", "items": [{"vm_id": vm}]});
+        let deletion = self.does(&admin, "POST /approvals/batch", "/approvals/batch", body("DELETE"));
+        let path = format!("/vms/batch/{}/cancel", text(&deletion.await["batch_id"]));
+        admin.caller.post(&path, &json!({})).await.ok(200);
+        let deletion = self.does(&admin, "POST /vms/batch", "/vms/batch", body("DELETE"));
+        let deletion = text(&deletion.await["batch_id"]);
+        let operation = "POST /vms/batch/{batch_id}/cancel";
+        let path = format!("/vms/batch/{deletion}/cancel");
+        self.does(&admin, operation, &path, json!({})).await;
+
+        let restart = self.does(&admin, "POST /vms/batch/power", "/vms/batch/power", body("RESTART"));
+        let restart = text(&restart.await["batch_id"]);
+        let child = format!("SELECT id::text FROM approval_tickets WHERE parent_ticket_id = '{restart}'");
+        let child = world.home.texts(&child).await.pop().expect("a child");
+        world.wait_for_ticket(&child, "COMPLETED").await;
+        let event = world.event_of(&child).await;
+        for fail in [
+            format!("UPDATE approval_tickets SET status = 'FAILED' WHERE id = '{child}' RETURNING id::text"),
+            format!("UPDATE domain_events SET status = 'FAILED' WHERE id = '{event}' RETURNING id::text"),
+        ] {
+            world.home.texts(&fail).await;
+        }
+        let operation = "POST /vms/batch/{batch_id}/retry";
+        let path = format!("/vms/batch/{restart}/retry");
+        self.does(&admin, operation, &path, json!({"ticket_ids": [child]}))
+            .await;
+        world.wait_for_ticket(&child, "COMPLETED").await;
+        world.wait_for_vm_status(vm, "RUNNING").await;
     }
 
     /// A start that was carried out is made to look as if it had been given up; it is tried again.
@@ -588,6 +680,19 @@ impl Walk<'_> {
         let operation = "DELETE /admin/dead-letters/{job_id}";
         self.does(&admin, operation, &format!("/admin/dead-letters/{job}"), Value::Null)
             .await;
+    }
+
+    /// Access that is given, and taken back.
+    async fn console(&mut self, alice: &Actor, vm: &str) {
+        let admin = self.is(User::Admin);
+        let path = format!("/vms/{vm}/console/request");
+        let operation = "POST /vms/{vm_id}/console/request";
+        self.does(alice, operation, &path, json!({})).await;
+        let query = format!("SELECT id::text FROM console_grants WHERE vm_id = '{vm}'");
+        let grant = self.world.home.texts(&query).await.pop().expect("a grant");
+        let operation = "DELETE /admin/console-grants/{grant_id}";
+        let path = format!("/admin/console-grants/{grant}");
+        self.does(&admin, operation, &path, Value::Null).await;
     }
 
     /// What is done to a machine that runs; in the end it runs again.
@@ -689,6 +794,22 @@ impl Walk<'_> {
         let path = format!("{holds}/{}/release", text(&hold["id"]));
         let operation = "POST /admin/audit-logs/legal-holds/{hold_id}/release";
         self.does(&admin, operation, &path, json!({"reason": "closed"})).await;
+    }
+
+    async fn rate_limits(&mut self) {
+        let admin = self.is(User::Admin);
+        let user = self.world.id(User::Alice).to_owned();
+        let exemptions = "/admin/rate-limits/exemptions";
+        let body = json!({"user_id": user, "reason": "a migration"});
+        let operation = "POST /admin/rate-limits/exemptions";
+        self.does(&admin, operation, exemptions, body).await;
+        let operation = "DELETE /admin/rate-limits/exemptions/{user_id}";
+        self.does(&admin, operation, &format!("{exemptions}/{user}"), Value::Null)
+            .await;
+        let path = format!("/admin/rate-limits/users/{user}");
+        let operation = "PUT /admin/rate-limits/users/{user_id}";
+        self.does(&admin, operation, &path, json!({"cooldown_seconds": 0}))
+            .await;
     }
 
     async fn approval_policies(&mut self) {

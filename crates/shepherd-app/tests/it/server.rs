@@ -153,6 +153,10 @@ impl Home {
             .env("FEATURES_EXTERNAL_APPROVAL", "true")
             // Everybody in a test has the same address, and many log in at once.
             .env("SECURITY_LOGIN_MAX_FAILURES_IP", "1000")
+            // A test sends in a second what people send in an hour.
+            .env("SERVER_API_RATE_PER_USER", "100000/s, burst 100000")
+            .env("SERVER_HEAVY_WRITE_LIMIT", "1000")
+            .env("SERVER_LIGHT_WRITE_LIMIT", "1000")
             .env("LOG_LEVEL", "info")
             .env("LOG_FORMAT", "text");
     }

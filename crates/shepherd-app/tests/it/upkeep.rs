@@ -76,6 +76,7 @@ async fn every_job_is_on_the_clock(home: &Home) {
         "bootstrap_expiry",
         "creation_watchdog",
         "dead_letter_cleanup",
+        "exemption_purge",
         "key_reencrypt",
         "membership_expiry",
         "notification_cleanup",

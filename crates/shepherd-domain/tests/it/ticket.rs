@@ -129,6 +129,8 @@ fn an_operation_is_a_request_type_without_vm() {
     assert_eq!(RequestType::CreateVm.operation_type(), "CREATE");
     assert_eq!(RequestType::VncAccess.operation_type(), "VNC_ACCESS");
     assert_eq!(RequestType::DeleteSnapshot.operation_type(), "DELETE_SNAPSHOT");
+    assert_eq!(RequestType::BatchCreate.operation_type(), "CREATE");
+    assert_eq!(RequestType::BatchPower.operation_type(), "POWER");
 }
 
 proptest! {

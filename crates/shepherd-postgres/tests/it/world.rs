@@ -247,6 +247,7 @@ impl World {
             policy: None,
             approvers: Vec::new(),
             external_system: None,
+            parent: None,
             at: at(0),
         }
     }

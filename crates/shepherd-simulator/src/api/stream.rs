@@ -16,6 +16,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures::{SinkExt as _, StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, duplex, split};
 use tokio::sync::watch::Receiver;
+use tokio::time::Interval;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -42,6 +43,10 @@ const PIPE: usize = 64 * 1024;
 const MESSAGE_LIMIT: usize = 1024 * 1024;
 /// The largest message sent to a client, in bytes.
 const CHUNK: usize = 16 * 1024;
+/// How many times in a second a bell rings, each time as often as its rate asks for.
+const BEATS: u64 = 50;
+/// Between two of these times.
+const BEAT: Duration = Duration::from_millis(20);
 /// How long what was sent before a cut has to leave: actix drops what it has not written yet.
 const FLUSH: Duration = Duration::from_millis(50);
 
@@ -191,10 +196,10 @@ impl Outlet {
         }
         let mut buffer = vec![0; CHUNK];
         let room = match self.fault {
-            Some(fault) => usize::try_from(fault.after_bytes - self.sent)
-                .unwrap_or(CHUNK)
-                .min(CHUNK),
-            None => CHUNK,
+            Some(StreamFault::Breaks { after_bytes, .. }) => {
+                usize::try_from(after_bytes - self.sent).unwrap_or(CHUNK).min(CHUNK)
+            }
+            Some(StreamFault::Rings { .. }) | None => CHUNK,
         };
         if room == 0 {
             return self.break_off().await;
@@ -225,7 +230,7 @@ impl Outlet {
 
     /// What a fault does once its bytes are through.
     async fn break_off(&mut self) -> Option<io::Result<Bytes>> {
-        let cuts = self.fault.is_some_and(|fault| fault.cuts);
+        let cuts = matches!(self.fault, Some(StreamFault::Breaks { cuts: true, .. }));
         tokio::select! {
             () = self.cluster.shutdown.cancelled() => {}
             _ = self.drops.changed() => {}
@@ -272,7 +277,8 @@ async fn talk(session: Session, pipe: DuplexStream) {
         .max_frame_size(Some(MESSAGE_LIMIT));
     let mut socket = WebSocketStream::from_raw_socket(pipe, Role::Server, Some(config)).await;
     let reason = {
-        let talking = pin!(converse(guest.as_mut(), &mut socket));
+        let bell = Bell::of(session.upgrade.fault);
+        let talking = pin!(converse(guest.as_mut(), &mut socket, bell));
         let stopped = pin!(stopped(&session));
         tokio::select! {
             () = talking => "the console is closed",
@@ -291,12 +297,22 @@ async fn talk(session: Session, pipe: DuplexStream) {
     }
 }
 
-async fn converse(guest: &mut dyn Guest, socket: &mut WebSocketStream<DuplexStream>) {
+async fn converse(guest: &mut dyn Guest, socket: &mut WebSocketStream<DuplexStream>, mut bell: Bell) {
     let greeting = guest.greet();
     if !say(socket, &greeting).await {
         return;
     }
-    while let Some(Ok(message)) = socket.next().await {
+    loop {
+        let message = tokio::select! {
+            message = socket.next() => message,
+            rings = bell.rings(), if !guest.bell().is_empty() => {
+                if !say(socket, &guest.bell().repeat(rings)).await {
+                    return;
+                }
+                continue;
+            }
+        };
+        let Some(Ok(message)) = message else { return };
         let answer = match &message {
             Message::Binary(bytes) => guest.receive(bytes),
             Message::Text(text) => guest.receive(text.as_bytes()),
@@ -305,6 +321,39 @@ async fn converse(guest: &mut dyn Guest, socket: &mut WebSocketStream<DuplexStre
         };
         if !say(socket, &answer.bytes).await || answer.ends {
             return;
+        }
+    }
+}
+
+/// A bell that rings at a steady rate; what a slow client missed is made up for.
+struct Bell {
+    /// `None` when it never rings.
+    beat: Option<Interval>,
+    /// Rings of one beat.
+    rings: usize,
+}
+
+impl Bell {
+    fn of(fault: Option<StreamFault>) -> Self {
+        let per_second = match fault {
+            Some(StreamFault::Rings { per_second }) => per_second,
+            Some(StreamFault::Breaks { .. }) | None => 0,
+        };
+        let rings = usize::try_from(per_second / BEATS).unwrap_or(MESSAGE_LIMIT);
+        Self {
+            beat: (per_second > 0).then(|| tokio::time::interval(BEAT)),
+            rings: rings.clamp(1, MESSAGE_LIMIT),
+        }
+    }
+
+    /// Waits for the next beat; says how often it rings then.
+    async fn rings(&mut self) -> usize {
+        match &mut self.beat {
+            Some(beat) => {
+                beat.tick().await;
+                self.rings
+            }
+            None => std::future::pending().await,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - `flip RATE SECONDS`: so many machines per second, one after the other over all clusters, become paused or running
 //!   again and say when, in microseconds since 1970
 //! - `chaos SEED SECONDS`: trouble at random
+//! - `ring RATE`: consoles that are opened from now on stream so many bytes per second
 //! - `state`: one line `NAME STATUS` per machine
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +18,7 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use clap::Parser;
 use serde_json::{Value, json};
-use shepherd_simulator::{Chaos, ClusterSeed, NodeSeed, Simulator, SimulatorConfig, Timing};
+use shepherd_simulator::{Chaos, ClusterSeed, FaultEffect, FaultRule, NodeSeed, Simulator, SimulatorConfig, Timing};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -160,6 +161,17 @@ async fn obey(fleet: &[Simulator], machines: u32, order: &str) -> anyhow::Result
             let duration = Duration::from_secs(seconds.parse()?);
             let events = Chaos::new(seed.parse()?).disturb(&clusters, duration).await;
             println!("done {events}");
+        }
+        ["ring", rate] => {
+            let effect = FaultEffect::RingBells {
+                per_second: rate.parse()?,
+            };
+            for cluster in fleet {
+                cluster
+                    .faults()
+                    .inject(FaultRule::always("GET", "/vnc", effect.clone()));
+            }
+            println!("done");
         }
         ["state"] => {
             for machine in fleet

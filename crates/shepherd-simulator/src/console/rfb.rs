@@ -232,6 +232,10 @@ impl Guest for Rfb {
         self.update(&mut answer.bytes);
         answer
     }
+
+    fn bell(&self) -> &'static [u8] {
+        if self.stage == Stage::Running { &[2] } else { &[] }
+    }
 }
 
 fn area_of(bytes: &[u8; 8]) -> Area {
@@ -261,6 +265,7 @@ mod tests {
         assert_eq!(rfb.greet(), VERSION);
         assert_eq!(rfb.receive(VERSION).bytes, [1, 1]);
         assert_eq!(rfb.receive(&[1]).bytes, [0; 4]);
+        assert!(rfb.bell().is_empty(), "nobody hears it yet");
         let init = rfb.receive(&[1]).bytes;
         assert_eq!(init[..4], [1, 64, 0, 200]);
         assert_eq!(init[4..20], PixelFormat::NATIVE.to_bytes());

@@ -231,3 +231,24 @@ async fn streams_can_stall_break_and_be_refused() {
     ));
     assert_eq!(ask(&server, SERIAL, "plain.kubevirt.io").await.status(), 503);
 }
+
+#[tokio::test]
+async fn a_bell_rings_beside_everything_else() {
+    let server = running().await;
+    let rings = FaultEffect::RingBells { per_second: 100_000 };
+    server
+        .simulator
+        .faults()
+        .inject(FaultRule::next(1, "GET", "/vnc", rings));
+    let mut viewer = Client::open(&server, VNC).await;
+    viewer.send(b"RFB 003.008\n\x01\x01").await;
+    viewer.take(12 + 2 + 4 + 24 + "default/web".len()).await;
+    assert_eq!(viewer.take(10_000).await, [2; 10_000]);
+    viewer.send(&[3, 0, 0, 0, 0, 0, 0, 1, 0, 1]).await;
+    let mut byte = viewer.take(1).await;
+    while byte == [2] {
+        byte = viewer.take(1).await;
+    }
+    let update = viewer.take(15 + 4).await;
+    assert_eq!(update[..15], [0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0], "one pixel");
+}

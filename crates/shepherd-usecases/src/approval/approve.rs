@@ -9,9 +9,11 @@ use shepherd_ports::context::Caller;
 use shepherd_ports::tickets::TicketRecord;
 
 use super::TicketRef;
-use super::decide::{self, Approval};
+use super::decide::Approval;
 use super::modify::{self, Checked, Modification};
-use crate::execution::{Operations, Placed};
+use super::places::Places;
+use crate::batch::settle;
+use crate::execution::Operations;
 use crate::vm::request::MAX_REASON;
 use crate::{Platform, UseCaseError};
 
@@ -59,17 +61,11 @@ pub async fn execute(
     if let Some(modified) = &modified {
         ticket.modified_spec = Some(modified.spec.clone());
     }
-    let operation = operations.of_request(ticket.request_type)?;
-    let (payload, _) = platform
-        .read
-        .ticket_event(ticket.event_id)
-        .await?
-        .ok_or(UseCaseError::Broken("a ticket has no event"))?;
-    let placed = match operation.place(platform, &ticket, &payload, choice).await {
-        Ok(placed) => placed,
+    let places = match Places::find(platform, operations, &ticket, choice).await {
+        Ok(places) => places,
         Err(error) => return Err(explain(platform, &ticket, error).await?),
     };
-    for warning in &placed.warnings {
+    for warning in places.warnings() {
         tracing::info!(ticket_id = %ticket.id, warning = ?warning.code, "approved with a warning");
     }
     match record(
@@ -77,7 +73,7 @@ pub async fn execute(
         operations,
         caller,
         &ticket,
-        &placed,
+        &places,
         choice,
         modified.as_ref(),
     )
@@ -107,11 +103,10 @@ async fn record(
     operations: &Operations,
     caller: &Caller,
     ticket: &TicketRecord,
-    placed: &Placed,
+    places: &Places,
     choice: &Choice,
     modified: Option<&Checked>,
 ) -> Result<(), UseCaseError> {
-    let operation = operations.of_request(ticket.request_type)?;
     let now = platform.now();
     let step = TicketStatus::PendingApproval
         .approve()
@@ -124,13 +119,17 @@ async fn record(
         step,
     };
     let mut uow = platform.begin().await?;
+    settle::lock(&mut *uow, ticket.parent_ticket_id).await?;
     if let Some(modified) = modified
         && !modify::store(platform, &mut *uow, caller, ticket, modified, None, now).await?
     {
         drop(uow);
         return Err(super::lost_race(platform, ticket.id).await?);
     }
-    if !decide::apply(platform, &mut *uow, operation, ticket, placed, &approval, now).await? {
+    if !places
+        .approve(platform, &mut *uow, operations, ticket, &approval, now)
+        .await?
+    {
         drop(uow);
         return Err(super::lost_race(platform, ticket.id).await?);
     }
@@ -139,7 +138,7 @@ async fn record(
         let message = format!("{} was approved and will be carried out.", ticket.number);
         let draft = NotificationDraft::new(NotificationType::ApprovalCompleted, Severity::Info, &format!("{} approved", ticket.number), &message)
             .about("approval_ticket", ticket.id)
-            .params(json!({"ticket_number": ticket.number, "operation": ticket.request_type.operation_type(), "vm_id": placed.vm_id}));
+            .params(json!({"ticket_number": ticket.number, "operation": ticket.request_type.operation_type(), "vm_id": places.vm()}));
         platform
             .notifications
             .send(uow.notifications(), Audience::User(requester), draft, now)

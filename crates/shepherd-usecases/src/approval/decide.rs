@@ -10,6 +10,7 @@ use shepherd_ports::queue::EventJob;
 use shepherd_ports::tickets::{ApprovalColumns, NewStep, TicketRecord};
 use shepherd_ports::{RequestContext, UnitOfWork};
 
+use crate::batch::settle;
 use crate::execution::{Operation, Placed};
 use crate::{Platform, UseCaseError};
 
@@ -27,12 +28,35 @@ pub(crate) struct Approval<'a> {
     pub(crate) step: Transition<TicketStatus>,
 }
 
-/// Approves: ticket, history, event, effects, audit rows and job. `false` when somebody else moved the ticket first;
-/// then nothing of it may be kept.
+/// Approves a request of its own, or a child that is decided by itself; then its batch follows. `false` when somebody
+/// else moved the ticket first; then nothing of it may be kept.
 ///
 /// # Errors
 /// What the operation's checks inside the transaction refuse.
 pub(crate) async fn apply(
+    platform: &Platform,
+    uow: &mut dyn UnitOfWork,
+    operation: &dyn Operation,
+    ticket: &TicketRecord,
+    placed: &Placed,
+    approval: &Approval<'_>,
+    now: DateTime<Utc>,
+) -> Result<bool, UseCaseError> {
+    settle::lock(uow, ticket.parent_ticket_id).await?;
+    if !record(platform, uow, operation, ticket, placed, approval, now).await? {
+        return Ok(false);
+    }
+    let by = (approval.context, approval.kind);
+    settle::settle(platform, uow, ticket.parent_ticket_id, by, now).await?;
+    Ok(true)
+}
+
+/// What an approval writes: ticket, history, event, effects, audit rows and job. `false` when somebody else moved the
+/// ticket first.
+///
+/// # Errors
+/// What the operation's checks inside the transaction refuse.
+pub(crate) async fn record(
     platform: &Platform,
     uow: &mut dyn UnitOfWork,
     operation: &dyn Operation,
@@ -69,13 +93,19 @@ pub(crate) async fn apply(
     };
     uow.tickets().add_step(ticket.id, &history, now).await?;
     audit(platform, uow, operation, ticket, placed, approval, now).await?;
-    uow.jobs()
-        .enqueue(EventJob {
-            event: ticket.event_id,
-            lane: placed.vm_id.to_string(),
-            run_at: None,
-        })
-        .await?;
+    if operation.has_job() {
+        uow.jobs()
+            .enqueue(EventJob {
+                event: ticket.event_id,
+                lane: placed.vm_id.to_string(),
+                run_at: None,
+            })
+            .await?;
+    } else {
+        operation
+            .conclude(platform, uow, ticket, placed, approval.context, now)
+            .await?;
+    }
     Ok(true)
 }
 

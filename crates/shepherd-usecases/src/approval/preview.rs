@@ -11,7 +11,7 @@ use super::TicketRef;
 use super::approve::Choice;
 use super::modify;
 use crate::execution::{DryRunResult, Examined, Operations, specs};
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, batch};
 
 /// What would be decided.
 #[derive(Clone, Debug, Default)]
@@ -66,8 +66,12 @@ pub async fn execute(
             Err(refused) => return Ok(inadmissible(original, spec, refused)),
         }
     }
-    let operation = operations.of_request(ticket.request_type)?;
-    let examined = operation.examine(platform, &ticket, &payload, &proposal.choice).await?;
+    let examined = if ticket.request_type.is_batch() {
+        batch::approve::examine(platform, operations, &ticket, &proposal.choice).await?
+    } else {
+        let operation = operations.of_request(ticket.request_type)?;
+        operation.examine(platform, &ticket, &payload, &proposal.choice).await?
+    };
     warnings.extend(examined.findings.warnings.iter().cloned());
     shown(original, &ticket, examined, warnings)
 }

@@ -12,8 +12,9 @@ use shepherd_ports::tickets::{NewStep, TicketRecord};
 use shepherd_ports::{RequestContext, UnitOfWork};
 
 use super::TicketRef;
+use crate::batch::settle;
 use crate::vm::request::MAX_REASON;
-use crate::{Platform, UseCaseError, external_approval};
+use crate::{Platform, UseCaseError, batch, external_approval};
 
 /// Rejects.
 ///
@@ -56,12 +57,38 @@ pub async fn execute(
     Ok(uow.commit().await?)
 }
 
-/// What a refusal writes, whoever gives it: ticket, event, history, audit row, and the news to the requester. `false`
-/// when somebody else moved the ticket first; then nothing of it may be kept.
+/// What a refusal writes, whoever gives it: ticket, event, history, audit row, and the news to the requester; of a batch
+/// the same for every child that waits, of a child what becomes of its batch. `false` when somebody else moved the
+/// ticket first; then nothing of it may be kept.
 ///
 /// # Errors
 /// When the store fails.
 pub(crate) async fn apply(
+    platform: &Platform,
+    uow: &mut dyn UnitOfWork,
+    ticket: &TicketRecord,
+    reason: &str,
+    context: &RequestContext,
+    kind: ActorKind,
+    now: DateTime<Utc>,
+) -> Result<bool, UseCaseError> {
+    if ticket.request_type.is_batch() {
+        return batch::reject::apply(platform, uow, ticket, reason, context, kind, now).await;
+    }
+    settle::lock(uow, ticket.parent_ticket_id).await?;
+    if !record(platform, uow, ticket, reason, context, kind, now).await? {
+        return Ok(false);
+    }
+    tell_requester(platform, uow, ticket, reason, now).await?;
+    settle::settle(platform, uow, ticket.parent_ticket_id, (context, kind), now).await?;
+    Ok(true)
+}
+
+/// The refusal itself: ticket, event, history and audit row. `false` when somebody else moved the ticket first.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn record(
     platform: &Platform,
     uow: &mut dyn UnitOfWork,
     ticket: &TicketRecord,
@@ -98,6 +125,17 @@ pub(crate) async fn apply(
         .environment(ticket.environment)
         .details(json!({"operation": ticket.request_type.operation_type(), "reason": reason}));
     platform.audit(uow, context, now, [entry]).await?;
+    Ok(true)
+}
+
+/// The requester hears of it.
+pub(crate) async fn tell_requester(
+    platform: &Platform,
+    uow: &mut dyn UnitOfWork,
+    ticket: &TicketRecord,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<(), UseCaseError> {
     if let Some(requester) = ticket.requester_id.as_user() {
         let message = format!("{} was rejected: {reason}", ticket.number);
         let draft = NotificationDraft::new(NotificationType::ApprovalRejected, Severity::Warning, &format!("{} rejected", ticket.number), &message)
@@ -108,5 +146,5 @@ pub(crate) async fn apply(
             .send(uow.notifications(), Audience::User(requester), draft, now)
             .await?;
     }
-    Ok(true)
+    Ok(())
 }

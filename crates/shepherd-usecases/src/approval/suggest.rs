@@ -21,7 +21,7 @@ use shepherd_ports::tickets::TicketRecord;
 use super::TicketRef;
 use crate::cluster::gate;
 use crate::execution::specs;
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, batch};
 
 /// What a cluster is said to be that an administrator takes no part with.
 const DISABLED: &str = "CLUSTER_DISABLED";
@@ -94,7 +94,7 @@ pub async fn execute(
 ) -> Result<Vec<Suggestion>, UseCaseError> {
     let ticket = super::decidable(platform, caller, ticket).await?;
     let decides = caller.subject.environments(Permission::ApprovalApprove, None);
-    let mut found = of_ticket(platform, &ticket, decides).await?;
+    let mut found = of_any(platform, &ticket, decides).await?;
     if !include_ineligible {
         found.retain(|suggestion| suggestion.eligible);
     }
@@ -118,7 +118,7 @@ pub async fn best(platform: &Platform, wanted: Wanted<'_>) -> Result<Option<Clus
 /// INSTANCE_SIZE_NOT_FOUND, VM_NOT_FOUND.
 pub async fn best_for(platform: &Platform, ticket: &TicketRecord) -> Result<Option<ClusterId>, UseCaseError> {
     let environments = EnvironmentSet::from_iter([ticket.environment]);
-    Ok(first(&of_ticket(platform, ticket, environments).await?))
+    Ok(first(&of_any(platform, ticket, environments).await?))
 }
 
 /// What is to be known about the storage classes of a cluster: STORAGE_CLASSES_STALE when the list is older than a day.
@@ -138,6 +138,50 @@ fn better(a: &Suggestion, b: &Suggestion) -> std::cmp::Ordering {
 fn first(found: &[Suggestion]) -> Option<ClusterId> {
     let eligible = found.iter().filter(|suggestion| suggestion.eligible);
     eligible.min_by(|a, b| better(a, b)).map(|best| best.cluster.id)
+}
+
+async fn of_any(
+    platform: &Platform,
+    ticket: &TicketRecord,
+    environments: EnvironmentSet,
+) -> Result<Vec<Suggestion>, UseCaseError> {
+    if ticket.request_type.is_batch() {
+        of_batch(platform, ticket, environments).await
+    } else {
+        of_ticket(platform, ticket, environments).await
+    }
+}
+
+/// The clusters that every child which waits could go to; for existing machines that is none, unless all are on one.
+async fn of_batch(
+    platform: &Platform,
+    parent: &TicketRecord,
+    environments: EnvironmentSet,
+) -> Result<Vec<Suggestion>, UseCaseError> {
+    let mut common: Option<Vec<Suggestion>> = None;
+    for child in batch::approve::waiting(platform, parent.id).await? {
+        let found = of_ticket(platform, &child.ticket, environments).await?;
+        common = Some(match common {
+            Some(common) => both(common, found),
+            None => found,
+        });
+    }
+    Ok(common.unwrap_or_default())
+}
+
+/// What holds for two requests at once.
+fn both(one: Vec<Suggestion>, other: Vec<Suggestion>) -> Vec<Suggestion> {
+    let shared = one.into_iter().filter_map(|mut suggestion| {
+        let same = other.iter().find(|other| other.cluster.id == suggestion.cluster.id)?;
+        suggestion.eligible &= same.eligible;
+        for reason in &same.reasons {
+            if !suggestion.reasons.contains(reason) {
+                suggestion.reasons.push(reason.clone());
+            }
+        }
+        Some(suggestion)
+    });
+    shared.collect()
 }
 
 async fn of_ticket(

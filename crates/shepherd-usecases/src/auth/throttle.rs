@@ -11,10 +11,12 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shepherd_domain::ids::LoginAttemptId;
-use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_domain::limit::whole_seconds;
+use shepherd_domain::problem::Problem;
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::identity::LoginSubject;
 
+use crate::limit::{LimitType, exceeded};
 use crate::{Platform, UseCaseError};
 
 /// First wait after too many failures; it doubles with every further one.
@@ -159,18 +161,20 @@ fn refuse(waits: Vec<Wait>, now: DateTime<Utc>) -> Result<(), Problem> {
         .max_by_key(|wait| wait.until);
     match longest {
         None => Ok(()),
-        Some(wait) => Err(Problem::new(ErrorCode::RateLimitExceeded)
-            .with("limit_type", "login")
-            .with("current_value", wait.failures)
-            .with("max_value", wait.max)
-            // Rounded up: after so many seconds the attempt is let in.
-            .with("retry_after", (wait.until - now).num_seconds() + 1)
-            .with("contact_admin", false)),
+        Some(wait) => Err(exceeded(
+            LimitType::Login,
+            u64::try_from(wait.failures).unwrap_or(u64::MAX),
+            wait.max.into(),
+            whole_seconds(wait.until - now),
+            false,
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use shepherd_domain::problem::ErrorCode;
+
     use super::*;
 
     const WINDOW: TimeDelta = TimeDelta::seconds(900);

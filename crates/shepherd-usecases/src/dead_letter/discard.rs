@@ -14,7 +14,7 @@ use shepherd_ports::dead_letters::{DeadLetter, JobId};
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::{RepositoryError, UnitOfWork};
 
-use super::{not_found, visible};
+use super::{lock_batch, not_found, visible};
 use crate::execution::ending::{self, Ending};
 use crate::execution::{Operations, Work};
 use crate::{Platform, UseCaseError};
@@ -80,6 +80,7 @@ impl Discard<'_> {
         let (platform, id) = (self.platform, self.letter.job_id);
         let now = platform.now();
         let mut uow = platform.begin().await?;
+        lock_batch(&mut *uow, &self.letter).await?;
         if !uow.dead_letters().take(id).await? {
             return Err(not_found(id).into());
         }
@@ -120,7 +121,7 @@ impl Discard<'_> {
         };
         let ended = match thoroughness {
             Thoroughness::Whole => self.end_whole(uow, ticket, &ending, now).await?,
-            Thoroughness::Bare => ending::record_bare(uow, ticket, &ending, now).await?,
+            Thoroughness::Bare => ending::record_bare(self.platform, uow, ticket, &ending, now).await?,
         };
         if ended {
             Ok(())
@@ -140,7 +141,7 @@ impl Discard<'_> {
         let operation = self.operations.of_request(ticket.request_type)?;
         let event = uow.events().find(ticket.event_id).await?;
         let (Some(event), Some(vm_id)) = (event, ticket.vm_id) else {
-            return ending::record_bare(uow, ticket, ending, now).await;
+            return ending::record_bare(self.platform, uow, ticket, ending, now).await;
         };
         let Some(vm) = uow.vms().find(vm_id).await? else {
             let by = (ending.context, ending.kind);

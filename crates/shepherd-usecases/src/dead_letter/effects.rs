@@ -34,6 +34,30 @@ pub(super) async fn restore(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> 
     Ok(uow.dead_letters().reopen(ticket.id).await?)
 }
 
+/// Whether [`restore`] would bring it back now. The machine is held, so it stays true until the transaction ends.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn is_restorable(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> Result<bool, UseCaseError> {
+    let Some(id) = ticket.vm_id else { return Ok(false) };
+    let Some(vm) = uow.vms().hold(id).await? else {
+        return Ok(false);
+    };
+    Ok(match ticket.request_type {
+        RequestType::CreateVm | RequestType::CloneVm => vm.status != VmStatus::Deleting,
+        RequestType::DeleteVm => vm.status == VmStatus::Deleting || vm.status.delete(vm.ticket_failed).is_ok(),
+        RequestType::ModifyVm
+        | RequestType::StartVm
+        | RequestType::StopVm
+        | RequestType::RestartVm
+        | RequestType::SnapshotVm
+        | RequestType::DeleteSnapshot
+        | RequestType::RestoreVm
+        | RequestType::MigrateVm => true,
+        RequestType::VncAccess | RequestType::BatchCreate | RequestType::BatchDelete | RequestType::BatchPower => false,
+    })
+}
+
 async fn required_vm(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> Result<VmRecord, UseCaseError> {
     let id = ticket
         .vm_id

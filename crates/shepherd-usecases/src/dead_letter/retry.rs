@@ -17,7 +17,8 @@ use shepherd_ports::idempotency::IdempotentRequest;
 use shepherd_ports::queue::EventJob;
 use shepherd_ports::tickets::{NewStep, TicketRecord};
 
-use super::{effects, not_found, visible};
+use super::{effects, lock_batch, not_found, visible};
+use crate::batch::settle;
 use crate::idempotency::{self, Answer};
 use crate::vm::{Submitted, SubmittedStatus};
 use crate::{Platform, UseCaseError};
@@ -44,12 +45,13 @@ pub async fn execute(
     if let Some(answer) = idempotency::claim(platform, &mut *uow, request).await? {
         return Ok(answer);
     }
+    lock_batch(&mut *uow, &letter).await?;
     if !uow.dead_letters().take(id).await? {
         return Err(not_found(id).into());
     }
     let ticket = ticket_of(&mut *uow, &letter).await?;
     let brought_back = match ticket.status {
-        TicketStatus::Failed => bring_back(&mut *uow, caller, &ticket, now).await,
+        TicketStatus::Failed => bring_back(&mut *uow, caller, &ticket, None, now).await,
         TicketStatus::Approved | TicketStatus::Executing => unstick(&mut *uow, id, &ticket).await,
         TicketStatus::Submitted
         | TicketStatus::PendingApproval
@@ -61,13 +63,9 @@ pub async fn execute(
         drop(uow);
         return Err(explained(platform, &ticket, error).await?);
     }
-    uow.jobs()
-        .enqueue(EventJob {
-            event: ticket.event_id,
-            lane: ticket.vm_id.map_or_else(|| ticket.id.to_string(), |vm| vm.to_string()),
-            run_at: None,
-        })
-        .await?;
+    enqueue(&mut *uow, &ticket).await?;
+    let by = (&caller.context, ActorKind::User);
+    settle::settle(platform, &mut *uow, ticket.parent_ticket_id, by, now).await?;
     let retries = ticket.retry_count + i32::from(ticket.status == TicketStatus::Failed);
     let entry = AuditEntry::new(AuditAction::JobRetry, "job", id)
         .named(&ticket.number)
@@ -99,10 +97,25 @@ async fn ticket_of(uow: &mut dyn UnitOfWork, letter: &DeadLetter) -> Result<Tick
     Ok(uow.tickets().find_by_event(event).await?.ok_or_else(missing)?)
 }
 
-async fn bring_back(
+/// The job that does the work again.
+pub(crate) async fn enqueue(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> Result<(), UseCaseError> {
+    let job = EventJob {
+        event: ticket.event_id,
+        lane: ticket.vm_id.map_or_else(|| ticket.id.to_string(), |vm| vm.to_string()),
+        run_at: None,
+    };
+    Ok(uow.jobs().enqueue(job).await?)
+}
+
+/// FAILED to APPROVED, with everything that the failure had changed.
+///
+/// # Errors
+/// RETRY_LIMIT_REACHED{retry_count, max}, VM_NOT_FOUND, INVALID_STATE_TRANSITION; the guard of open operations.
+pub(crate) async fn bring_back(
     uow: &mut dyn UnitOfWork,
     caller: &Caller,
     ticket: &TicketRecord,
+    reason: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<(), UseCaseError> {
     let step = step_of(ticket)?;
@@ -126,7 +139,7 @@ async fn bring_back(
         to: step.to(),
         actor: caller.context.actor.clone(),
         kind: ActorKind::User,
-        reason: None,
+        reason: reason.map(str::to_owned),
     };
     Ok(uow.tickets().add_step(ticket.id, &history, now).await?)
 }
@@ -156,7 +169,7 @@ async fn unstick(uow: &mut dyn UnitOfWork, id: JobId, ticket: &TicketRecord) -> 
 
 /// DUPLICATE_PENDING_REQUEST for what the guard of open operations refused, naming the ticket in the way unless it was
 /// settled in the meantime. Asked for outside the transaction, which the refusal has ended.
-async fn explained(
+pub(crate) async fn explained(
     platform: &Platform,
     ticket: &TicketRecord,
     error: UseCaseError,

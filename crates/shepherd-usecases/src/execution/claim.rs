@@ -12,6 +12,7 @@ use shepherd_ports::tickets::{NewStep, TicketRecord};
 
 use super::outcome;
 use super::{Operations, Work};
+use crate::batch::settle;
 use crate::{Platform, UseCaseError};
 
 /// The actor of everything a worker does.
@@ -105,6 +106,7 @@ async fn start(
     ticket: &TicketRecord,
 ) -> Result<bool, UseCaseError> {
     let now = platform.now();
+    settle::lock(uow, ticket.parent_ticket_id).await?;
     let step = ticket
         .status
         .start()
@@ -128,6 +130,8 @@ async fn start(
         entry = entry.parent("vm", vm);
     }
     platform.audit(uow, &worker(), now, [entry]).await?;
+    let by = (&worker(), ActorKind::Worker);
+    settle::settle(platform, uow, ticket.parent_ticket_id, by, now).await?;
     Ok(true)
 }
 

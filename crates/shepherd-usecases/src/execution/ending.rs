@@ -15,6 +15,7 @@ use shepherd_ports::{RequestContext, UnitOfWork};
 use super::operation::{Operation, Work, vm_not_found};
 use super::outcome::{fact, history};
 use super::tell;
+use crate::batch::settle;
 use crate::{Platform, UseCaseError};
 
 /// Who ends it, and why.
@@ -72,6 +73,8 @@ pub(crate) async fn record(
         now,
     )
     .await?;
+    let by = (*context, ending.kind);
+    settle::settle(platform, uow, work.ticket.parent_ticket_id, by, now).await?;
     Ok(true)
 }
 
@@ -116,15 +119,17 @@ pub(crate) async fn record_gone(
         .failed();
     platform.audit(uow, context, now, [entry]).await?;
     tell::target_gone(platform, uow, ticket, &problem, now).await?;
+    settle::settle(platform, uow, ticket.parent_ticket_id, by, now).await?;
     Ok(true)
 }
 
-/// The least that keeps a ticket from being stuck for ever, for when even [`record`] is refused: ticket, history and
-/// event. `false` when somebody else moved the ticket first.
+/// The least that keeps a ticket from being stuck for ever, for when even [`record`] is refused: ticket, history, event
+/// and what becomes of its batch. `false` when somebody else moved the ticket first.
 ///
 /// # Errors
 /// When the store fails.
 pub(crate) async fn record_bare(
+    platform: &Platform,
     uow: &mut dyn UnitOfWork,
     ticket: &TicketRecord,
     ending: &Ending<'_>,
@@ -134,6 +139,8 @@ pub(crate) async fn record_bare(
         return Ok(false);
     }
     fail_event(uow, ticket, ending, now).await?;
+    let by = (ending.context, ending.kind);
+    settle::settle(platform, uow, ticket.parent_ticket_id, by, now).await?;
     Ok(true)
 }
 
@@ -143,6 +150,7 @@ async fn fail_ticket(
     ending: &Ending<'_>,
     now: DateTime<Utc>,
 ) -> Result<bool, UseCaseError> {
+    settle::lock(uow, ticket.parent_ticket_id).await?;
     let step = ticket
         .status
         .fail()

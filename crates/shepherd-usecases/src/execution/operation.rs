@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use shepherd_domain::audit::AuditAction;
+use shepherd_domain::batch::BatchKind;
 use shepherd_domain::catalog::InstanceSize;
 use shepherd_domain::event::EventType;
 use shepherd_domain::ids::{ClusterId, VmId};
@@ -12,11 +14,11 @@ use shepherd_domain::problem::{ErrorCode, Problem, Warning};
 use shepherd_domain::rendering::VmDocument;
 use shepherd_domain::spec::{EffectiveNumbers, OperationPayload};
 use shepherd_domain::ticket::RequestType;
-use shepherd_ports::UnitOfWork;
 use shepherd_ports::events::Event;
 use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::vms::VmRecord;
+use shepherd_ports::{RequestContext, UnitOfWork};
 use strum::IntoEnumIterator;
 
 use super::clone::CloneVm;
@@ -30,6 +32,8 @@ use super::restore::RestoreVm;
 use super::snapshot::{DeleteSnapshot, SnapshotVm};
 use super::{Failure, existing};
 use crate::approval::approve::Choice;
+use crate::batch::operation::Batch;
+use crate::console::access_operation::VncAccess;
 use crate::{Platform, UseCaseError};
 
 /// Where an approved request goes, and with which snapshots.
@@ -140,6 +144,24 @@ pub trait Operation: Send + Sync {
     ) -> Result<(), UseCaseError> {
         Ok(())
     }
+    /// Whether a worker carries it out. What has no job is carried out by [`Self::conclude`] in the transaction that
+    /// approves it.
+    fn has_job(&self) -> bool {
+        true
+    }
+    /// What takes the place of the job where there is none: the ticket is APPROVED and its event PROCESSING, and both
+    /// move on from there. `by` is who approved.
+    async fn conclude(
+        &self,
+        _platform: &Platform,
+        _uow: &mut dyn UnitOfWork,
+        _ticket: &TicketRecord,
+        _placed: &Placed,
+        _by: &RequestContext,
+        _now: DateTime<Utc>,
+    ) -> Result<(), UseCaseError> {
+        Ok(())
+    }
     /// Does the work on the cluster, with no transaction open. Idempotent.
     async fn execute(&self, platform: &Platform, work: &Work) -> Result<Done, Failure>;
     /// What success changes beside event and ticket.
@@ -229,6 +251,10 @@ impl Operations {
             Box::new(RestoreVm),
             Box::new(CloneVm),
             Box::new(MigrateVm),
+            Box::new(VncAccess),
+            Box::new(Batch(BatchKind::Create)),
+            Box::new(Batch(BatchKind::Delete)),
+            Box::new(Batch(BatchKind::Power)),
         ];
         for event in EventType::iter().filter(|event| event.is_work()) {
             if operations

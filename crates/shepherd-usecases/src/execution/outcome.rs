@@ -21,6 +21,7 @@ use super::claim::worker;
 use super::ending::{self, Ending};
 use super::operation::{Done, Operation, Work};
 use super::tell;
+use crate::batch::settle;
 use crate::{Platform, UseCaseError};
 
 /// Most characters of `last_error`.
@@ -35,6 +36,7 @@ pub(super) async fn succeed(
 ) -> Result<(), UseCaseError> {
     let now = platform.now();
     let mut uow = platform.begin().await?;
+    settle::lock(&mut *uow, work.ticket.parent_ticket_id).await?;
     let ticket_step = TicketStatus::Executing
         .complete()
         .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?;
@@ -79,6 +81,14 @@ pub(super) async fn succeed(
         &title,
         &format!("{} was carried out.", work.ticket.number),
         None,
+        now,
+    )
+    .await?;
+    settle::settle(
+        platform,
+        &mut *uow,
+        work.ticket.parent_ticket_id,
+        (&by, ActorKind::Worker),
         now,
     )
     .await?;
@@ -306,7 +316,7 @@ async fn give_up_barely(
         problem,
         detail: &detail,
     };
-    if !ending::record_bare(&mut *uow, &work.ticket, &ending, platform.now()).await? {
+    if !ending::record_bare(platform, &mut *uow, &work.ticket, &ending, platform.now()).await? {
         return Ok(false);
     }
     uow.commit().await?;

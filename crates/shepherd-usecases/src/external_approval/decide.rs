@@ -15,9 +15,10 @@ use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::{RequestContext, UnitOfWork};
 
 use crate::approval::approve::Choice;
-use crate::approval::decide::{self, Approval};
+use crate::approval::decide::Approval;
+use crate::approval::places::Places;
 use crate::approval::{reject, suggest};
-use crate::execution::{Operations, Placed};
+use crate::execution::Operations;
 use crate::vm::request::MAX_REASON;
 use crate::{Platform, UseCaseError};
 
@@ -155,12 +156,11 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn approve(&self) -> Result<Option<Outcome>, UseCaseError> {
-        let placed = match self.place().await {
-            Ok(placed) => placed,
+        let places = match self.place().await {
+            Ok(places) => places,
             Err(UseCaseError::Problem(problem)) => return self.note(&problem).await,
             Err(error) => return Err(error),
         };
-        let operation = self.operations.of_request(self.ticket.request_type)?;
         let now = self.platform.now();
         let approval = Approval {
             context: self.decision.context,
@@ -172,17 +172,8 @@ impl Attempt<'_> {
                 .map_err(|error| UseCaseError::invalid_transition("ticket", &error))?,
         };
         let mut uow = self.platform.begin().await?;
-        match decide::apply(
-            self.platform,
-            &mut *uow,
-            operation,
-            self.ticket,
-            &placed,
-            &approval,
-            now,
-        )
-        .await
-        {
+        let approved = places.approve(self.platform, &mut *uow, self.operations, self.ticket, &approval, now);
+        match approved.await {
             Ok(true) => {}
             Ok(false) => {
                 drop(uow);
@@ -220,12 +211,9 @@ impl Attempt<'_> {
     }
 
     /// Where the request goes: what automatic approval would choose.
-    async fn place(&self) -> Result<Placed, UseCaseError> {
-        let Ok(operation) = self.operations.of_request(self.ticket.request_type) else {
-            return Err(Problem::invalid_field("request_type", FieldCode::UnknownValue).into());
-        };
+    async fn place(&self) -> Result<Places, UseCaseError> {
         let cluster = match self.ticket.request_type {
-            RequestType::CreateVm => Some(
+            RequestType::CreateVm | RequestType::BatchCreate => Some(
                 suggest::best_for(self.platform, self.ticket)
                     .await?
                     .ok_or_else(|| Problem::invalid_field("selected_cluster_id", FieldCode::Required))?,
@@ -236,7 +224,6 @@ impl Attempt<'_> {
             | RequestType::StopVm
             | RequestType::RestartVm
             | RequestType::VncAccess
-            | RequestType::BatchCreate
             | RequestType::BatchDelete
             | RequestType::BatchPower
             | RequestType::SnapshotVm
@@ -245,17 +232,11 @@ impl Attempt<'_> {
             | RequestType::CloneVm
             | RequestType::MigrateVm => None,
         };
-        let (payload, _) = self
-            .platform
-            .read
-            .ticket_event(self.ticket.event_id)
-            .await?
-            .ok_or(UseCaseError::Broken("a ticket has no event"))?;
         let choice = Choice {
             cluster,
             ..Choice::default()
         };
-        operation.place(self.platform, self.ticket, &payload, &choice).await
+        Places::find(self.platform, self.operations, self.ticket, &choice).await
     }
 
     /// Notes a consent that leads nowhere by itself, and tells the approvers.

@@ -8,7 +8,7 @@ use crate::{Platform, UseCaseError};
 /// Rows of one transaction.
 const BATCH: u32 = 1_000;
 
-/// Archives events and tickets; answers how many. A row that is archived is not looked at again, so a second run has
+/// Archives events, tickets and batches; answers how many. A row that is archived is not looked at again, so a second run has
 /// nothing to do.
 pub(super) async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
     let now = platform.now();
@@ -19,7 +19,7 @@ pub(super) async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
         .filter(|before| *before > DateTime::UNIX_EPOCH);
     let Some(before) = before else { return Ok(0) };
     let mut archived = 0;
-    for what in [Archived::Events, Archived::Tickets] {
+    for what in [Archived::Events, Archived::Tickets, Archived::Batches] {
         archived += archive(platform, what, before, now).await?;
     }
     Ok(archived)

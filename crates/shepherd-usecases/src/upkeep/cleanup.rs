@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use shepherd_ports::upkeep::Transient;
 
-use super::{DAY, PeriodicJob};
+use super::{DAY, HOUR, PeriodicJob};
 use crate::{Platform, UseCaseError};
 
 /// Rows of one transaction.
@@ -14,6 +14,8 @@ const BATCH: u32 = 5_000;
 const ENDED_SESSIONS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a run of the reconciler is shown after its end (operations.md §9).
 const ENDED_RUNS: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a console grant is shown after its end (operations.md §9).
+const ENDED_CONSOLES: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Removes old notifications, once per day: the run of a worker that starts and the one of the night are the same.
 pub(super) async fn notifications(platform: &Platform) -> Result<u64, UseCaseError> {
@@ -30,7 +32,7 @@ pub(super) async fn notifications(platform: &Platform) -> Result<u64, UseCaseErr
 }
 
 /// Removes ended sessions, attempts to log in and wrong names that no longer count, expired answers, the signs of
-/// life of processes that are long gone, and old runs of the reconciler; erases one-time passwords nobody asked for.
+/// life of processes that are long gone, old runs of the reconciler and old console grants; erases one-time passwords nobody asked for.
 pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
     let now = platform.now();
     let settings = &platform.settings;
@@ -44,10 +46,19 @@ pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
         (Transient::IdempotencyKeys, Duration::ZERO),
         (Transient::Heartbeats, DAY),
         (Transient::ReconcilerRuns, ENDED_RUNS),
+        (Transient::ConsoleGrants, ENDED_CONSOLES),
     ] {
         removed += remove(platform, what, ago(now, kept)).await?;
     }
+    removed += crate::console::proxy::end_lost(platform).await?;
     Ok(removed + crate::credential::erase::execute(platform).await?)
+}
+
+/// Removes exemptions from limits that have expired, which were ignored since, and the counts of past minutes.
+pub(super) async fn limits(platform: &Platform) -> Result<u64, UseCaseError> {
+    let now = platform.now();
+    let exemptions = remove(platform, Transient::LimitExemptions, Some(now)).await?;
+    Ok(exemptions + remove(platform, Transient::LimitCounters, ago(now, HOUR)).await?)
 }
 
 /// Removes jobs that were given up long ago; their tickets tell what became of them.

@@ -243,6 +243,7 @@ impl Filing<'_> {
             policy: self.rule.policy,
             approvers: self.rule.approvers.clone(),
             external_system: self.rule.external_system,
+            parent: None,
             at: now,
         }
     }
@@ -316,7 +317,7 @@ impl Filing<'_> {
 }
 
 /// The ticket as the operation will see it, before there is one: it can be placed, and has no number.
-fn provisional(ticket: NewTicket, caller: &Caller) -> TicketRecord {
+pub(crate) fn provisional(ticket: NewTicket, caller: &Caller) -> TicketRecord {
     TicketRecord {
         id: ticket.id,
         number: ticket_number(0),
@@ -360,6 +361,7 @@ fn provisional(ticket: NewTicket, caller: &Caller) -> TicketRecord {
         last_error: None,
         row_version: 1,
         created_at: ticket.at,
-        parent_ticket_id: None,
+        parent_ticket_id: ticket.parent.map(|(parent, _)| parent),
+        sequence_no: ticket.parent.map(|(_, number)| number),
     }
 }

@@ -2,7 +2,7 @@
 
 use shepherd_domain::access::{Permission, ResourceAction};
 use shepherd_domain::ids::VmId;
-use shepherd_domain::ticket::RequestType;
+pub use shepherd_domain::vm::PowerAction;
 use shepherd_ports::context::Caller;
 use shepherd_ports::idempotency::IdempotentRequest;
 
@@ -11,27 +11,6 @@ use super::request_operation::{self, RequestOperation};
 use crate::execution::Operations;
 use crate::idempotency::{self, Answer};
 use crate::{Platform, UseCaseError};
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PowerAction {
-    /// Start it, or let it go on after a pause.
-    Start,
-    /// Shut it down.
-    Stop,
-    /// Replace its instance.
-    Restart,
-}
-
-impl PowerAction {
-    fn request(self) -> RequestType {
-        match self {
-            Self::Start => RequestType::StartVm,
-            Self::Stop => RequestType::StopVm,
-            Self::Restart => RequestType::RestartVm,
-        }
-    }
-}
 
 /// Submits the request.
 ///
@@ -52,6 +31,6 @@ pub async fn execute(
         return Ok(answer);
     }
     let vm = super::visible(platform, caller, Permission::VmOperate, ResourceAction::Operate, id).await?;
-    let command = RequestOperation::new(action.request(), reason);
+    let command = RequestOperation::new(action.request_type(), reason);
     request_operation::execute(platform, operations, caller, &vm, command, request).await
 }

@@ -52,12 +52,12 @@ pub struct RequestVm {
 }
 
 /// Everything a request was checked against.
-struct Checked {
-    service: ServiceFacts,
-    namespace: NamespaceRecord,
-    template: TemplateRecord,
-    size: SizeRecord,
-    numbers: EffectiveNumbers,
+pub(crate) struct Checked {
+    pub(crate) service: ServiceFacts,
+    pub(crate) namespace: NamespaceRecord,
+    pub(crate) template: TemplateRecord,
+    pub(crate) size: SizeRecord,
+    pub(crate) numbers: EffectiveNumbers,
 }
 
 /// Submits the request: event, ticket, history, audit row and notifications in one transaction. What a policy approves
@@ -174,7 +174,7 @@ async fn named_cluster(
 }
 
 /// Checks 2 to 5 of requests.md §2.
-fn check(caller: &Caller, command: &RequestVm, facts: CreateFacts) -> Result<Checked, Problem> {
+pub(crate) fn check(caller: &Caller, command: &RequestVm, facts: CreateFacts) -> Result<Checked, Problem> {
     let not_found = || Problem::not_found(ErrorCode::ServiceNotFound, command.service);
     let service = facts.service.ok_or_else(not_found)?;
     let object = Guarded {
@@ -263,7 +263,7 @@ fn spec_of(command: &RequestVm, materialised: Option<(&EffectiveNumbers, i32)>) 
 }
 
 /// What the policies know of it.
-fn facts(caller: &Caller, command: &RequestVm, checked: &Checked) -> PolicyFacts {
+pub(crate) fn facts(caller: &Caller, command: &RequestVm, checked: &Checked) -> PolicyFacts {
     PolicyFacts {
         requester: Some(caller.subject.user()),
         namespace: Some(checked.namespace.name.clone()),
@@ -358,7 +358,7 @@ impl Request for Submission<'_> {
 }
 
 /// The dry run may have taken long: what the request refers to must still be there, and stays until the commit.
-async fn hold(uow: &mut dyn UnitOfWork, command: &RequestVm, checked: &Checked) -> Result<(), UseCaseError> {
+pub(crate) async fn hold(uow: &mut dyn UnitOfWork, command: &RequestVm, checked: &Checked) -> Result<(), UseCaseError> {
     let name = checked.namespace.name.as_str();
     let held = uow.tickets().hold_references(command.service, name).await?;
     let namespace = held
@@ -376,7 +376,7 @@ async fn hold(uow: &mut dyn UnitOfWork, command: &RequestVm, checked: &Checked) 
     instance_size::hold(uow, command.size).await
 }
 
-fn payload(command: &RequestVm, checked: &Checked, requester: UserId) -> CreatePayload {
+pub(crate) fn payload(command: &RequestVm, checked: &Checked, requester: UserId) -> CreatePayload {
     CreatePayload {
         schema: 1,
         spec: spec_of(command, Some((&checked.numbers, checked.template.version))),
@@ -394,7 +394,7 @@ fn payload(command: &RequestVm, checked: &Checked, requester: UserId) -> CreateP
     }
 }
 
-fn context(caller: &Caller, checked: &Checked, warnings: &[Warning]) -> TicketContext {
+pub(crate) fn context(caller: &Caller, checked: &Checked, warnings: &[Warning]) -> TicketContext {
     let size = &checked.size.size;
     TicketContext {
         requester: Some(submission::requester(caller)),
@@ -428,6 +428,7 @@ fn context(caller: &Caller, checked: &Checked, warnings: &[Warning]) -> TicketCo
         min_disk_gb: Some(size.min_disk_gb),
         max_disk_gb: Some(size.max_disk_gb),
         warnings: warnings.to_vec(),
+        batch: None,
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn optional_reason(reason: Option<String>) -> Result<Option<String>, 
 }
 
 /// A payload as it is stored.
-pub(super) fn stored_payload(payload: &impl Serialize) -> Result<Value, UseCaseError> {
+pub(crate) fn stored_payload(payload: &impl Serialize) -> Result<Value, UseCaseError> {
     serde_json::to_value(payload).map_err(|source| UseCaseError::Stored {
         what: "payload",
         source,
@@ -40,7 +40,7 @@ pub(super) fn stored_payload(payload: &impl Serialize) -> Result<Value, UseCaseE
 }
 
 /// The first step of every history.
-pub(super) fn submitted(caller: &Caller) -> NewStep {
+pub(crate) fn submitted(caller: &Caller) -> NewStep {
     NewStep {
         from: None,
         to: TicketStatus::Submitted,
@@ -51,7 +51,7 @@ pub(super) fn submitted(caller: &Caller) -> NewStep {
 }
 
 /// The first two steps of a history whose ticket waits for an approver.
-pub(super) fn submission_steps(caller: &Caller) -> [NewStep; 2] {
+pub(crate) fn submission_steps(caller: &Caller) -> [NewStep; 2] {
     [
         submitted(caller),
         NewStep {
@@ -65,7 +65,7 @@ pub(super) fn submission_steps(caller: &Caller) -> [NewStep; 2] {
 }
 
 /// Who asks, in a context.
-pub(super) fn requester(caller: &Caller) -> NamedUser {
+pub(crate) fn requester(caller: &Caller) -> NamedUser {
     NamedUser {
         id: caller.subject.user(),
         username: caller.username.clone(),
@@ -74,7 +74,7 @@ pub(super) fn requester(caller: &Caller) -> NamedUser {
 }
 
 /// Names and numbers of a request about an existing machine.
-pub(super) fn context_of(caller: &Caller, vm: &VmRecord) -> TicketContext {
+pub(crate) fn context_of(caller: &Caller, vm: &VmRecord) -> TicketContext {
     TicketContext {
         requester: Some(requester(caller)),
         system: Some(Named {
@@ -100,17 +100,17 @@ pub(super) fn context_of(caller: &Caller, vm: &VmRecord) -> TicketContext {
 }
 
 /// A ticket that waits, as its approvers hear of it.
-pub(super) struct Waiting<'a> {
-    pub(super) ticket: shepherd_domain::ids::TicketId,
-    pub(super) number: &'a str,
-    pub(super) operation: &'static str,
-    pub(super) environment: Environment,
-    pub(super) message: &'a str,
+pub(crate) struct Waiting<'a> {
+    pub(crate) ticket: shepherd_domain::ids::TicketId,
+    pub(crate) number: &'a str,
+    pub(crate) operation: &'static str,
+    pub(crate) environment: Environment,
+    pub(crate) message: &'a str,
 }
 
 /// Tells those who may decide, as the ticket says that is in this transaction; the requester only when the own request
 /// may be decided.
-pub(super) async fn tell_approvers(
+pub(crate) async fn tell_approvers(
     platform: &Platform,
     uow: &mut dyn UnitOfWork,
     caller: &Caller,
@@ -142,7 +142,7 @@ pub(super) async fn tell_approvers(
 }
 
 /// DUPLICATE_PENDING_REQUEST about an operation on a machine.
-pub(super) async fn duplicate_operation(
+pub(crate) async fn duplicate_operation(
     platform: &Platform,
     vm: &VmRecord,
     request: RequestType,
@@ -153,7 +153,7 @@ pub(super) async fn duplicate_operation(
 }
 
 /// DUPLICATE_PENDING_REQUEST, naming the ticket in the way unless it was settled in the meantime.
-pub(super) fn duplicate_problem(
+pub(crate) fn duplicate_problem(
     existing: Option<ExistingTicket>,
     operation: &str,
     resource_id: &str,

@@ -40,6 +40,7 @@ impl Fixtures {
             };
             ids.extend(beside(world, &vm, &ticket).await);
             ids.extend(compared(world, cluster, namespace).await);
+            ids.insert("grant_id", console_grant(world, &vm, environment, &ticket).await);
             ids.extend([
                 ("environment", environment.to_owned()),
                 ("namespace", namespace.to_owned()),
@@ -63,7 +64,7 @@ impl Fixtures {
 }
 
 /// The rows of a snapshot, a clone and a migration of a machine, as its operations would leave them.
-async fn beside(world: &World, vm: &str, ticket: &str) -> [(&'static str, String); 3] {
+async fn beside(world: &World, vm: &str, ticket: &str) -> [(&'static str, String); 4] {
     let id = async |table: &str, columns: &str, values: &str| {
         let insert = format!(
             "INSERT INTO {table} (id, created_by, k8s_name, {columns}) \
@@ -89,7 +90,29 @@ async fn beside(world: &World, vm: &str, ticket: &str) -> [(&'static str, String
             )
             .await,
         ),
+        ("batch_id", batch_of(world, ticket).await),
     ]
+}
+
+/// The right of somebody to open the console of a machine.
+async fn console_grant(world: &World, vm: &str, environment: &str, ticket: &str) -> String {
+    let insert = format!(
+        "INSERT INTO console_grants (id, vm_id, user_id, environment, ticket_id, granted_by, granted_at, expires_at) \
+         VALUES (gen_random_uuid(), '{vm}', gen_random_uuid(), '{environment}', '{ticket}', 'system:test', now(), \
+             now() + interval '1 hour') RETURNING id::text"
+    );
+    one(world, &insert).await
+}
+
+/// The batch that a waiting ticket would be the parent of; none of its children can be retried or withdrawn.
+async fn batch_of(world: &World, ticket: &str) -> String {
+    let batch = format!(
+        "INSERT INTO batch_approval_tickets (id, number, batch_type, environment, child_count, pending_count, \
+             request_hash, created_by) \
+         SELECT id, next_batch_number(now()), 'BATCH_CREATE', environment, 1, 1, '', requester_id \
+         FROM approval_tickets WHERE id = '{ticket}' RETURNING id::text"
+    );
+    one(world, &batch).await
 }
 
 /// A machine that a scan of a cluster found, and a run of the reconciler on it that has ended.

@@ -16,10 +16,14 @@ pub const PUBLIC: &[(&str, &str)] = &[
         "POST /webhooks/approval-callback",
         "it is signed by an external approval system",
     ),
+    (
+        "GET /vms/{vm_id}/vnc",
+        "it is authenticated by the cookie of a console, which names a session",
+    ),
 ];
 
 /// The list above only shrinks: an operation without a session needs a better reason than a red test.
-const MOST_PUBLIC: usize = 5;
+const MOST_PUBLIC: usize = 6;
 const _: () = assert!(PUBLIC.len() <= MOST_PUBLIC, "an operation lost its session");
 
 /// What happens to somebody whose right ends before the environment of the object.
@@ -165,6 +169,7 @@ pub fn table() -> Vec<Row> {
         users(),
         roles(),
         audit(),
+        rate_limits(),
         reconciliation(),
     ]
     .into_iter()
@@ -253,13 +258,20 @@ fn services() -> Vec<Row> {
 }
 
 fn machines() -> Vec<Row> {
-    use Permission::{VmCreate, VmDelete, VmMigrate, VmModify, VmOperate, VmRead, VmSnapshot};
+    use Permission::{VmCreate, VmDelete, VmMigrate, VmModify, VmOperate, VmRead, VmSnapshot, VncAccess, VncManage};
     use ResourceAction::{Create, Delete, Operate, View};
     let request: fn(&Ids) -> Value = |ids| {
         json!({
             "service_id": ids["service_id"], "template_id": ids["template_id"],
             "instance_size_id": ids["instance_size_id"], "namespace": ids["namespace"], "reason": "to be covered",
         })
+    };
+    let batch: fn(&Ids) -> Value = |ids| {
+        let item = json!({
+            "service_id": ids["service_id"], "template_id": ids["template_id"],
+            "instance_size_id": ids["instance_size_id"], "namespace": ids["namespace"],
+        });
+        json!({"operation": "CREATE", "reason": "to be covered", "items": [item]})
     };
     let asks = |path| {
         post(path)
@@ -280,6 +292,13 @@ fn machines() -> Vec<Row> {
         operates("/vms/{vm_id}/start", &[VmOperate]),
         operates("/vms/{vm_id}/stop", &[VmOperate]),
         operates("/vms/{vm_id}/restart", &[VmOperate]),
+        operates("/vms/{vm_id}/console/request", &[VncAccess]),
+        get("/vms/{vm_id}/console/status")
+            .needs(&[VncAccess])
+            .does(Operate)
+            .placed(Elsewhere::Missing),
+        get("/admin/console-grants").needs(&[VncManage]),
+        delete("/admin/console-grants/{grant_id}").needs(&[VncManage]),
         reads("/vms/{vm_id}/snapshots"),
         operates("/vms/{vm_id}/snapshots", &[VmSnapshot]).body(|_| json!({"name": "covered"})),
         delete("/snapshots/{snapshot_id}")
@@ -302,6 +321,14 @@ fn machines() -> Vec<Row> {
             .placed(Elsewhere::Missing),
         get("/vms").needs(&[VmRead]),
         get("/vms/request-context").needs(&[VmCreate]),
+        // System and environment are asked item by item, and the answer is about the items.
+        post("/vms/batch").needs(&[VmCreate, VmDelete]).body(batch),
+        post("/approvals/batch").needs(&[VmCreate, VmDelete]).body(batch),
+        post("/vms/batch/power")
+            .needs(&[VmOperate])
+            .body(|ids| json!({"operation": "RESTART", "items": [{"vm_id": ids["vm_id"]}]})),
+        get("/vms/batch"),
+        get("/vms/batch/{batch_id}").private().placed(Elsewhere::Missing),
         asks("/vms"),
         asks("/vms/request"),
         asks("/vms/validate"),
@@ -359,6 +386,19 @@ fn approvals() -> Vec<Row> {
             .placed(Elsewhere::Missing)
             .body(|_| json!({"reason": "to be covered"})),
         post("/approvals/{ticket_id}/cancel")
+            .private()
+            .placed(Elsewhere::Missing)
+            .passes(Passes::Owner)
+            .body(|_| json!({})),
+        post("/admin/approvals/bulk-approve")
+            .needs(&[ApprovalApprove])
+            .body(|ids| json!({"ticket_ids": [ids["ticket_id"]]})),
+        post("/vms/batch/{batch_id}/retry")
+            .private()
+            .placed(Elsewhere::Missing)
+            .passes(Passes::Owner)
+            .body(|_| json!({})),
+        post("/vms/batch/{batch_id}/cancel")
             .private()
             .placed(Elsewhere::Missing)
             .passes(Passes::Owner)
@@ -538,6 +578,20 @@ fn audit() -> Vec<Row> {
         post("/admin/audit-logs/legal-holds/{hold_id}/release")
             .needs(&[AuditManage])
             .body(|_| json!({"reason": "covered"})),
+    ]
+}
+
+fn rate_limits() -> Vec<Row> {
+    use Permission::RateLimitManage;
+    vec![
+        get("/admin/rate-limits/status").needs(&[RateLimitManage]),
+        post("/admin/rate-limits/exemptions")
+            .needs(&[RateLimitManage])
+            .body(|ids| json!({"user_id": ids["user_id"], "reason": "covered"})),
+        delete("/admin/rate-limits/exemptions/{user_id}").needs(&[RateLimitManage]),
+        put("/admin/rate-limits/users/{user_id}")
+            .needs(&[RateLimitManage])
+            .body(|_| json!({"cooldown_seconds": 0})),
     ]
 }
 

@@ -1,0 +1,96 @@
+//! Consoles over WebSockets: the cookie that opens one, the upgrade, and the relay between browser and cluster.
+//!
+//! The bytes of an upgraded connection go through the server's own connection, a piece at a time in each direction, so
+//! that a slow end slows its console and nothing else.
+
+pub(super) mod cookie;
+mod relay;
+pub(super) mod upgrade;
+mod wire;
+
+use std::io;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE};
+use actix_web::{HttpResponse, web};
+use futures::stream;
+use shepherd_domain::ids::VmId;
+use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_usecases::Platform;
+use shepherd_usecases::console::proxy::Console;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use self::upgrade::Handshake;
+use self::wire::Wire;
+use crate::tasks::TaskPool;
+
+/// Pieces that wait for the connection to take them.
+const WAITING_PIECES: usize = 1;
+
+/// The consoles that this process relays.
+pub struct Consoles {
+    tasks: TaskPool,
+    room: Arc<Semaphore>,
+    called: watch::Sender<()>,
+}
+
+/// Room for one console, until it is dropped.
+pub(super) type Seat = OwnedSemaphorePermit;
+
+impl Consoles {
+    /// Room for so many at a time; they end with the tasks of the pool.
+    pub(super) fn new(tasks: TaskPool, most: usize) -> Self {
+        Self {
+            tasks,
+            room: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            called: watch::Sender::new(()),
+        }
+    }
+
+    /// Lets every console look at once whether it may go on; for what ends some of them.
+    pub fn look_again(&self) {
+        self.called.send_replace(());
+    }
+
+    /// Room for one more.
+    ///
+    /// # Errors
+    /// SERVICE_BUSY.
+    pub(super) fn seat(&self) -> Result<Seat, Problem> {
+        let permit = Arc::clone(&self.room).try_acquire_owned();
+        permit.map_err(|_| Problem::new(ErrorCode::ServiceBusy))
+    }
+
+    /// Answers the upgrade and relays the console until it ends.
+    pub(super) fn start(
+        &self,
+        platform: Arc<Platform>,
+        vm: VmId,
+        console: Console,
+        seat: Seat,
+        handshake: &Handshake,
+        payload: web::Payload,
+    ) -> HttpResponse {
+        let (pieces, written) = mpsc::channel(WAITING_PIECES);
+        let wire = Wire::new(payload, pieces);
+        let called = self.called.subscribe();
+        self.tasks.run_here("console", |shutdown| async move {
+            relay::run(&platform, &console, wire, called, shutdown).await;
+            drop(seat);
+        });
+        let body = stream::unfold(written, |mut written: mpsc::Receiver<web::Bytes>| async move {
+            let piece = written.recv().await?;
+            Some((Ok::<_, io::Error>(piece), written))
+        });
+        let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
+        response
+            .upgrade("websocket")
+            .insert_header((SEC_WEBSOCKET_ACCEPT, handshake.accept()))
+            .insert_header((SET_COOKIE, cookie::cleared(vm)));
+        if let Some(protocol) = handshake.protocol() {
+            response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
+        }
+        response.streaming(body)
+    }
+}
