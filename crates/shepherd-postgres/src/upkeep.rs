@@ -8,7 +8,7 @@ use shepherd_ports::upkeep::{
 };
 
 use crate::notifications::{administers, global_bindings};
-use crate::statement::{execute, fetch_one, select_one, values};
+use crate::statement::{execute, fetch_one, select_one, uuid_in, values};
 use crate::store::PgStore;
 use crate::unit_of_work::PgUnitOfWork;
 
@@ -57,12 +57,19 @@ const REMOVE_HEARTBEATS: &str = delete_by!("heartbeats", "kind, instance, subjec
 /// Their findings go with them.
 const REMOVE_RECONCILER_RUNS: &str = delete_by!("reconciler_runs", "id", "finished_at < $1", "created_at");
 
-/// The queue does not note when a job failed, but it moves `run_at` some hours beyond that.
-const REMOVE_DEAD_LETTERS: &str = delete_by!(
-    "graphile_worker._private_jobs",
-    "id",
-    "attempts >= max_attempts AND locked_at IS NULL AND GREATEST(updated_at, run_at) < $1",
-    "id"
+/// The queue does not note when a job failed, but it moves `run_at` some hours beyond that. What is left of the work of
+/// a ticket that is stuck stays: without it nobody could have the ticket tried again, or end it.
+const REMOVE_DEAD_LETTERS: &str = concat!(
+    "WITH due AS (SELECT j.id FROM graphile_worker._private_jobs j \
+         WHERE j.attempts >= j.max_attempts AND j.locked_at IS NULL AND GREATEST(j.updated_at, j.run_at) < $1 \
+             AND NOT EXISTS (SELECT FROM approval_tickets t WHERE t.event_id = ",
+    uuid_in!("(j.payload ->> 'event_id')"),
+    " AND t.status IN ('APPROVED', 'EXECUTING') AND NOT EXISTS ( \
+                 SELECT FROM graphile_worker._private_jobs s \
+                 WHERE s.key = j.payload ->> 'event_id' AND s.id <> j.id \
+                     AND (s.attempts < s.max_attempts OR s.locked_at IS NOT NULL))) \
+         ORDER BY j.id LIMIT $2 FOR UPDATE OF j SKIP LOCKED) \
+     DELETE FROM graphile_worker._private_jobs WHERE id IN (SELECT id FROM due)"
 );
 
 /// `$1` is the limit in time, `$2` now.

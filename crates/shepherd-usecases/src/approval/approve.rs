@@ -13,7 +13,7 @@ use super::decide::{self, Approval};
 use super::modify::{self, Checked, Modification};
 use crate::execution::{Operations, Placed};
 use crate::vm::request::MAX_REASON;
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, policy};
 
 /// What the approver chooses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,10 @@ pub async fn execute(
     };
     if let Some(modified) = &modified {
         ticket.modified_spec = Some(modified.spec.clone());
+    }
+    // Also of one that somebody else has stored: whoever decides about it must be one of those it is left to.
+    if let Some(spec) = &ticket.modified_spec {
+        policy::require_eligible_for(platform, caller, &ticket, spec).await?;
     }
     let operation = operations.of_request(ticket.request_type)?;
     let (payload, _) = platform

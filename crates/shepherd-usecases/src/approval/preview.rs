@@ -11,7 +11,7 @@ use super::TicketRef;
 use super::approve::Choice;
 use super::modify;
 use crate::execution::{DryRunResult, Examined, Operations, specs};
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, policy};
 
 /// What would be decided.
 #[derive(Clone, Debug, Default)]
@@ -67,9 +67,28 @@ pub async fn execute(
         }
     }
     let operation = operations.of_request(ticket.request_type)?;
-    let examined = operation.examine(platform, &ticket, &payload, &proposal.choice).await?;
+    let mut examined = operation.examine(platform, &ticket, &payload, &proposal.choice).await?;
+    if let Some(spec) = &ticket.modified_spec
+        && let Some(refused) = left_to_others(platform, caller, &ticket, spec).await?
+    {
+        examined.findings.blocking.insert(0, refused);
+    }
     warnings.extend(examined.findings.warnings.iter().cloned());
     shown(original, &ticket, examined, warnings)
+}
+
+/// Why this caller may not decide about the spec.
+async fn left_to_others(
+    platform: &Platform,
+    caller: &Caller,
+    ticket: &TicketRecord,
+    spec: &Value,
+) -> Result<Option<Problem>, UseCaseError> {
+    match policy::require_eligible_for(platform, caller, ticket, spec).await {
+        Ok(()) => Ok(None),
+        Err(UseCaseError::Problem(problem)) => Ok(Some(problem)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Without a spec there is nothing that further checks could look at.

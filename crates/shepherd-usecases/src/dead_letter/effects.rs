@@ -34,7 +34,11 @@ pub(super) async fn restore(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> 
     Ok(uow.dead_letters().reopen(ticket.id).await?)
 }
 
-async fn required_vm(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> Result<VmRecord, UseCaseError> {
+/// The machine of a ticket, held until the transaction ends.
+///
+/// # Errors
+/// VM_NOT_FOUND.
+pub(super) async fn required_vm(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> Result<VmRecord, UseCaseError> {
     let id = ticket
         .vm_id
         .ok_or(UseCaseError::Broken("an approved ticket has no machine"))?;

@@ -50,7 +50,8 @@ pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
     Ok(removed + crate::credential::erase::execute(platform).await?)
 }
 
-/// Removes jobs that were given up long ago; their tickets tell what became of them.
+/// Removes jobs that were given up long ago; their tickets tell what became of them. Those of tickets that are stuck
+/// stay.
 pub(super) async fn dead_letters(platform: &Platform) -> Result<u64, UseCaseError> {
     let kept = platform.settings.upkeep.dead_letters;
     remove(platform, Transient::DeadLetters, ago(platform.now(), kept)).await
