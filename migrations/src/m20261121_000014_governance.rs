@@ -71,6 +71,10 @@ CREATE TABLE external_approval_submissions (
     state text NOT NULL DEFAULT 'QUEUED',
     -- Failed attempts at what is to be done next: to submit, to ask, or to tell of a cancellation.
     attempts integer NOT NULL DEFAULT 0,
+    -- Whether it was ever claimed: then the system may have the ticket, whatever it answered, if it did.
+    offered boolean NOT NULL DEFAULT false,
+    -- The replacement of the spec that it was last offered with; none when that was what was asked for.
+    offered_spec jsonb,
     -- When that is due; nothing is to be done without it.
     next_attempt_at timestamptz DEFAULT now(),
     last_error text,
@@ -128,16 +132,25 @@ CREATE INDEX ix_approval_policies_operation ON approval_policies (operation, ena
 CREATE TRIGGER trg_approval_policies_touch BEFORE UPDATE ON approval_policies
     FOR EACH ROW EXECUTE FUNCTION touch_row();
 
+-- Callbacks that nobody signed are counted as failed logins are.
+ALTER TABLE login_attempts
+    DROP CONSTRAINT ck_login_attempts_subject_kind,
+    ADD CONSTRAINT ck_login_attempts_subject_kind CHECK (subject_kind IN ('username_hash', 'ip', 'callback'));
+
 -- Who may decide, as the policy said at submission: later changes of the policy are for later submissions. Empty:
 -- whoever holds approval:approve.
 ALTER TABLE approval_tickets ADD COLUMN eligible_approvers text[] NOT NULL DEFAULT '{}';
 -- The workbench: its order, and what it is counted and filtered by, for the tickets it can show.
 CREATE INDEX ix_approval_tickets_workbench ON approval_tickets (created_at, id)
-    INCLUDE (environment, request_type, requester_id, namespace, eligible_approvers)
-    WHERE status = 'PENDING_APPROVAL' AND parent_ticket_id IS NULL;
+    INCLUDE (environment, request_type, requester_id, namespace, eligible_approvers, parent_ticket_id)
+    WHERE status = 'PENDING_APPROVAL';
 "#;
 
 const DOWN: &str = r#"
+DELETE FROM login_attempts WHERE subject_kind = 'callback';
+ALTER TABLE login_attempts
+    DROP CONSTRAINT ck_login_attempts_subject_kind,
+    ADD CONSTRAINT ck_login_attempts_subject_kind CHECK (subject_kind IN ('username_hash', 'ip'));
 DROP INDEX ix_approval_tickets_workbench;
 ALTER TABLE approval_tickets DROP COLUMN eligible_approvers;
 DROP TABLE approval_policies;

@@ -3,7 +3,8 @@
 //! [`submissions`] compares accepted requests with PostgreSQL alone, [`job_start`] times the queue, [`vm_list`] reads
 //! pages among many machines, [`audit`] reads and exports many audit rows, [`process`] looks at memory and start-up,
 //! [`projection`] watches many clusters, [`render`] makes documents and validates sizes, [`approvals`] decides and
-//! [`workbench`] lists what waits among many requests, [`end_to_end`] goes from a request to a running machine.
+//! [`workbench`] lists what waits among many requests, [`end_to_end`] goes from a request to a running machine,
+//! [`console`] relays the screens of many.
 //! [`bed`] is what they all lie on: a private PostgreSQL with ordinary durability and a release build of `shepherd`.
 //! The figures go to `target/bench.json`. A goal that is missed is reported; only a measurement that could not be made
 //! fails the command.
@@ -12,6 +13,7 @@ mod approvals;
 mod audit;
 mod bed;
 mod capture;
+mod console;
 mod end_to_end;
 mod figure;
 mod http;
@@ -85,10 +87,13 @@ enum Subject {
     /// From a request to a running machine, and operations per second
     #[value(alias = "k")]
     EndToEnd,
+    /// 200 consoles of 1 MiB/s through one replica
+    #[value(alias = "l")]
+    Console,
 }
 
 /// Everything, in the order of the report.
-const SUBJECTS: [Subject; 11] = [
+const SUBJECTS: [Subject; 12] = [
     Subject::Submissions,
     Subject::JobStart,
     Subject::VmList,
@@ -100,6 +105,7 @@ const SUBJECTS: [Subject; 11] = [
     Subject::Approvals,
     Subject::Workbench,
     Subject::EndToEnd,
+    Subject::Console,
 ];
 
 impl Subject {
@@ -116,6 +122,7 @@ impl Subject {
             Self::Approvals => "decisions among many requests",
             Self::Workbench => "the workbench among many requests",
             Self::EndToEnd => "request to running machine",
+            Self::Console => "200 consoles",
         }
     }
 
@@ -132,6 +139,7 @@ impl Subject {
             Self::Approvals => approvals::measure(bed, step).await,
             Self::Workbench => workbench::measure(bed, step).await,
             Self::EndToEnd => end_to_end::measure(bed, step).await,
+            Self::Console => console::measure(bed, step).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use kube::Client;
 use shepherd_domain::Environment;
 use shepherd_domain::cluster::ClusterFacts;
-use shepherd_domain::ids::ClusterId;
+use shepherd_domain::ids::{ClusterId, EventId};
 use shepherd_domain::infrastructure::{Marks, VmManifest, VmPage};
 use shepherd_domain::rendering::VmDocument;
 use shepherd_domain::vm::ObservedVm;
@@ -213,10 +213,11 @@ impl InfrastructureProvider for KubeVirtProvider {
         cluster: ClusterId,
         namespace: &str,
         environment: Environment,
+        event: Option<EventId>,
     ) -> Result<EnsuredNamespace, ProviderError> {
         let now = self.clock.now();
         self.call(cluster, "ensure_namespace", move |client| async move {
-            namespaces::ensure(&client, namespace, environment, now).await
+            namespaces::ensure(&client, namespace, environment, event, now).await
         })
         .await
     }

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use shepherd_domain::ids::{
-    AdoptionId, AuditId, AuditWebhookId, CloneId, ClusterId, ConsoleGrantId, ConsoleSessionId, ConsoleTokenId, EventId,
-    ExternalSystemId, FindingId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId, MigrationId, NamespaceId,
-    PolicyId, ReconcilerRunId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId, SnapshotId, SubmissionId,
-    SystemId, TemplateId, TicketId, UserId, VmId,
+    AdoptionId, AuditId, AuditWebhookId, BatchRequestId, CloneId, ClusterId, ConsoleGrantId, ConsoleSessionId,
+    ConsoleTokenId, EventId, ExternalSystemId, FindingId, InstanceSizeId, LegalHoldId, LoginAttemptId, MembershipId,
+    MigrationId, NamespaceId, PolicyId, ReconcilerRunId, RevisionId, RoleBindingId, RoleId, ServiceId, SessionId,
+    SnapshotId, SubmissionId, SystemId, TemplateId, TicketId, UserId, VmId,
 };
 
 /// The wall clock.
@@ -39,6 +39,7 @@ pub trait NewId {
 id_of!(
     AdoptionId,
     AuditId,
+    BatchRequestId,
     AuditWebhookId,
     CloneId,
     ClusterId,

@@ -56,6 +56,9 @@ pub struct Event {
 pub trait EventRepository: Send {
     /// Inserts one.
     async fn insert(&mut self, event: NewEvent) -> Result<(), RepositoryError>;
+    /// Inserts one unless its cause has led to one of its type about the same object already; `false` when it has. The
+    /// job of a work event has the event to itself, so nobody else inserts what this one looks for.
+    async fn insert_once(&mut self, event: NewEvent) -> Result<bool, RepositoryError>;
     /// Moves one, if it is where the transition starts; `false` when it is not.
     async fn transition(
         &mut self,

@@ -98,6 +98,8 @@ pub struct SubmissionRecord {
     pub verdict: Option<Verdict>,
     pub decided_at: Option<DateTime<Utc>>,
     pub row_version: i64,
+    /// What had taken the place of the spec when the system was offered the ticket; a consent is for that.
+    pub offered_spec: Option<Value>,
 }
 
 /// An attempt that failed.
@@ -137,7 +139,8 @@ pub trait ExternalApprovalRepository: Send {
         system: ExternalSystemId,
         now: DateTime<Utc>,
     ) -> Result<bool, RepositoryError>;
-    /// Claims a submission that is due and as it was read, until `until`; answers it as it is now. `None` when somebody
+    /// Claims a submission that is due and as it was read, until `until`; answers it as it is now, and while the system
+    /// does not have the ticket, with the spec that it is offered from now on. `None` when somebody
     /// else was faster.
     async fn claim(
         &mut self,
@@ -188,7 +191,8 @@ pub trait ExternalApprovalRepository: Send {
         error: &str,
         now: DateTime<Utc>,
     ) -> Result<bool, RepositoryError>;
-    /// Ends what is open about a ticket, and has the system told if it has the ticket; `false` when nothing was open.
+    /// Ends what is open about a ticket, and has the system told if it may have the ticket, which it may since the first
+    /// claim; `false` when nothing was open.
     async fn cancel(&mut self, ticket: TicketId) -> Result<bool, RepositoryError>;
     /// The same for every ticket that waits for no decision any more; answers how many.
     async fn cancel_decided(&mut self) -> Result<u64, RepositoryError>;
@@ -286,17 +290,20 @@ pub enum ProviderFailure {
     /// It answered something that has no meaning.
     #[error("{0}")]
     Answer(&'static str),
+    /// It answered a question with a success, and with something that is no JSON object.
+    #[error("the system answered something that is no JSON object")]
+    NoObject,
     /// Anything else.
     #[error("{0}")]
     Failed(&'static str),
 }
 
 impl ProviderFailure {
-    /// Whether the other side understood and did not want: asking again will not change that soon, and it is no sign
-    /// that it is out of order.
-    pub fn is_refusal(&self) -> bool {
+    /// Whether the other side does not know the question at all: it is one that only calls back, and not out of order.
+    pub fn is_unknown_question(&self) -> bool {
         match self {
-            Self::Status(status) => (400..500).contains(status) && !matches!(status, 408 | 429),
+            Self::Status(status) => matches!(status, 404 | 405 | 410 | 501),
+            Self::NoObject => true,
             Self::Blocked { .. } | Self::Url | Self::Timeout | Self::Answer(_) | Self::Failed(_) => false,
         }
     }
@@ -341,4 +348,21 @@ pub trait ExternalApprovalProvider: Send + Sync {
     /// # Errors
     /// [`ProviderFailure`].
     async fn probe(&self, system: &OpenedSystem) -> Result<(), ProviderFailure>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_looks_like_nobody_being_there_is_an_unknown_question() {
+        for unknown in [404, 405, 410, 501] {
+            assert!(ProviderFailure::Status(unknown).is_unknown_question(), "{unknown}");
+        }
+        for failed in [301, 400, 401, 403, 408, 422, 429, 500, 502, 503] {
+            assert!(!ProviderFailure::Status(failed).is_unknown_question(), "{failed}");
+        }
+        assert!(ProviderFailure::NoObject.is_unknown_question());
+        assert!(!ProviderFailure::Timeout.is_unknown_question());
+    }
 }

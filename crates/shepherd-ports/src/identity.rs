@@ -39,6 +39,7 @@ pub struct UserRecord {
     pub force_password_change: bool,
     pub roles: Vec<String>,
     pub auth_provider_id: Option<AuthProviderId>,
+    pub external_id: Option<String>,
     pub last_login_at: Option<DateTime<Utc>>,
     pub row_version: i64,
     pub created_at: DateTime<Utc>,
@@ -148,13 +149,15 @@ pub struct NewBinding {
     pub created_by: ActorId,
 }
 
-/// Kind of subject whose login failures are counted.
+/// Kind of subject whose failures to prove something are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginSubject<'a> {
     /// Keyed hash of the lower-case user name.
     Username(&'a str),
     /// Network of the client.
     Ip(&'a str),
+    /// Network that sends callbacks of external approval systems. They prove a signature, and count apart.
+    Callback(&'a str),
 }
 
 /// Writes identity.

@@ -29,7 +29,7 @@ pub struct PolicyContent {
 }
 
 /// A stored policy.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the columns of domain.md §3.13")]
 pub struct PolicyRecord {
     pub id: PolicyId,

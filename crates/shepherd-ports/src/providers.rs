@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use shepherd_domain::Environment;
 use shepherd_domain::cluster::ClusterFacts;
-use shepherd_domain::ids::ClusterId;
+use shepherd_domain::ids::{ClusterId, EventId};
 use shepherd_domain::infrastructure::{
     Clone, CloneSource, InstanceType, Marks, Migration, Preference, Restore, Snapshot, VmManifest, VmPage,
 };
@@ -80,9 +80,9 @@ pub enum ApplyMode {
 /// What became of a namespace that has to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnsuredNamespace {
-    /// It was there.
+    /// It was there, and not made for the event that asks.
     Existed,
-    /// The platform made it, with its labels.
+    /// The platform made it, with its labels: now, or earlier for the same event.
     Created,
 }
 
@@ -224,12 +224,14 @@ pub trait InfrastructureProvider: Send + Sync {
     fn breaker_open(&self, cluster: ClusterId) -> bool;
     /// Whether a namespace exists.
     async fn namespace_exists(&self, cluster: ClusterId, namespace: &str) -> Result<bool, ProviderError>;
-    /// Makes the namespace with the platform's labels unless it exists.
+    /// Makes the namespace with the platform's labels unless it exists. One that is made for an event carries its id,
+    /// so that every attempt at the event is told that the namespace was created, also when an earlier one made it.
     async fn ensure_namespace(
         &self,
         cluster: ClusterId,
         namespace: &str,
         environment: Environment,
+        event: Option<EventId>,
     ) -> Result<EnsuredNamespace, ProviderError>;
     /// Watches the platform's machines: a full list first, then changes, then full lists again whenever the watch was
     /// lost. Ends only with the process; errors are reported and followed by back-off inside.

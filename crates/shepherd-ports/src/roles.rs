@@ -118,7 +118,7 @@ pub trait RoleRepository: Send {
         patch: &RolePatch,
         version: Option<i64>,
     ) -> Result<Changed, RepositoryError>;
-    /// How many bindings, expired ones included, and identity providers refer to the role.
+    /// How many bindings, expired ones included, identity providers, policies and pending tickets refer to the role.
     async fn role_references(&mut self, id: RoleId) -> Result<i64, RepositoryError>;
     /// Whether a binding of the role is limited to a System or to one environment.
     async fn has_narrow_bindings(&mut self, id: RoleId) -> Result<bool, RepositoryError>;

@@ -19,7 +19,7 @@ use shepherd_ports::events::NewEvent;
 use shepherd_ports::tickets::{NewStep, NewTicket, TicketRecord};
 
 use crate::errors::mismatch;
-use crate::statement::{Filter, List, Texts, execute, fetch_one, select_all, select_one, uuid_v7, values};
+use crate::statement::{Filter, List, Texts, execute, fetch_one, select_all, select_one, uuid_in, uuid_v7, values};
 use crate::store::PgStore;
 use crate::tickets::{step_document, ticket_rows};
 use crate::unit_of_work::PgUnitOfWork;

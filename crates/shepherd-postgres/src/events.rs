@@ -24,6 +24,15 @@ macro_rules! event_rows {
     };
 }
 
+macro_rules! new_event {
+    () => {
+        "INSERT INTO domain_events (id, event_type, aggregate_type, aggregate_id, payload, status, causation_id, \
+         environment, created_by, created_at, updated_at, trace_id, processed_at) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, \
+         CASE WHEN $6 = 'COMPLETED' THEN $10::timestamptz END"
+    };
+}
+
 macro_rules! task_rows {
     () => {
         "SELECT e.id, e.event_type, e.status, COALESCE(t.attempt_count, 0) AS attempt, t.next_attempt_at, \
@@ -99,24 +108,16 @@ fn split(visibility: &Visibility) -> (bool, LimitedVisibility) {
 #[async_trait]
 impl EventRepository for PgUnitOfWork {
     async fn insert(&mut self, event: NewEvent) -> Result<(), RepositoryError> {
-        let sql = "INSERT INTO domain_events (id, event_type, aggregate_type, aggregate_id, payload, status, \
-                   causation_id, environment, created_by, created_at, updated_at, trace_id, processed_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, \
-                   CASE WHEN $6 = 'COMPLETED' THEN $10::timestamptz END)";
-        let values = values![
-            event.id,
-            event.event_type,
-            event.aggregate_type,
-            event.aggregate_id,
-            event.payload,
-            event.status,
-            event.causation_id,
-            event.environment,
-            event.created_by,
-            event.at,
-            event.trace_id,
-        ];
-        execute(&self.tx, sql, values).await.map(drop)
+        execute(&self.tx, new_event!(), columns(&event)).await.map(drop)
+    }
+
+    async fn insert_once(&mut self, event: NewEvent) -> Result<bool, RepositoryError> {
+        let sql = concat!(
+            new_event!(),
+            " WHERE NOT EXISTS (SELECT FROM domain_events WHERE aggregate_type = $3 AND aggregate_id = $4 \
+             AND event_type = $2 AND causation_id = $7)"
+        );
+        Ok(execute(&self.tx, sql, columns(&event)).await? > 0)
     }
 
     async fn transition(
@@ -143,6 +144,22 @@ impl EventRepository for PgUnitOfWork {
     async fn find(&mut self, id: EventId) -> Result<Option<Event>, RepositoryError> {
         select_one(&self.tx, concat!(event_rows!(), " WHERE e.id = $1"), values![id]).await
     }
+}
+
+fn columns(event: &NewEvent) -> Vec<sea_orm::Value> {
+    values![
+        event.id,
+        event.event_type,
+        event.aggregate_type,
+        event.aggregate_id,
+        event.payload,
+        event.status,
+        event.causation_id,
+        event.environment,
+        event.created_by,
+        event.at,
+        event.trace_id,
+    ]
 }
 
 /// The two columns of an error, here and on tickets.

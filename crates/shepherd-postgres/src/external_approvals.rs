@@ -37,7 +37,7 @@ macro_rules! system_rows {
 macro_rules! submission_columns {
     () => {
         "s.id, s.ticket_id, s.system_id, s.external_id, s.state, s.attempts, s.next_attempt_at, s.last_error, \
-         s.verdict, s.decided_at, s.row_version"
+         s.verdict, s.decided_at, s.row_version, s.offered_spec"
     };
 }
 
@@ -65,7 +65,9 @@ const QUEUE: &str = concat!(
 
 const CLAIM: &str = concat!(
     "WITH claimed AS ( \
-         UPDATE external_approval_submissions SET next_attempt_at = $4 \
+         UPDATE external_approval_submissions s SET next_attempt_at = $4, offered = true, \
+             offered_spec = CASE WHEN s.state = 'QUEUED' THEN (SELECT t.modified_spec FROM approval_tickets t \
+                 WHERE t.id = s.ticket_id) ELSE s.offered_spec END \
          WHERE id = $1 AND row_version = $2 AND next_attempt_at <= $3 RETURNING * \
      ) SELECT to_jsonb(held) AS doc FROM (SELECT ",
     submission_columns!(),
@@ -99,12 +101,14 @@ const FALL_BACK: &str = "UPDATE external_approval_submissions SET state = $3, la
          next_attempt_at = NULL \
      WHERE id = $1 AND state = $2";
 
-/// The system is told of what it has. What it may be getting at this moment is told when it is known under which id.
+/// The system is told of what it may have. Whoever has claimed it, or waits before trying again, has its time first: an
+/// answer tells under which id the system has it.
 macro_rules! cancel {
     ($condition:literal) => {
         concat!(
             "UPDATE external_approval_submissions s SET state = 'CANCELLED', attempts = 0, last_error = NULL, \
-                 decided_at = now(), next_attempt_at = CASE WHEN s.external_id IS NULL THEN NULL ELSE now() END \
+                 decided_at = now(), next_attempt_at = CASE WHEN s.external_id IS NOT NULL THEN now() \
+                     WHEN s.offered THEN greatest(now(), s.next_attempt_at) END \
              WHERE s.state IN ('QUEUED', 'SUBMITTED') AND ",
             $condition
         )

@@ -55,7 +55,8 @@ fn permission_set(keys: &[String]) -> PermissionSet {
 fn subject_columns(subject: LoginSubject<'_>) -> (&'static str, &str) {
     match subject {
         LoginSubject::Username(hash) => ("username_hash", hash),
-        LoginSubject::Ip(address) => ("ip", address),
+        LoginSubject::Ip(network) => ("ip", network),
+        LoginSubject::Callback(network) => ("callback", network),
     }
 }
 

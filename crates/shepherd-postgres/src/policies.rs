@@ -27,14 +27,31 @@ macro_rules! policy_rows {
     };
 }
 
-/// The keys of the roles that user `$1` holds in environment `$2` at `$4`, globally or on System `$3`.
+/// The one place that says which roles somebody holds, by their keys and those without one by their ids: globally in an
+/// environment at a time, and where else the condition says.
 macro_rules! role_keys {
+    ($user:literal, $environment:literal, $elsewhere:literal, $at:literal) => {
+        concat!(
+            "SELECT DISTINCT COALESCE(r.key, r.id::text) AS key FROM role_bindings b \
+                 JOIN roles r ON r.id = b.role_id AND r.enabled \
+             WHERE b.user_id = ",
+            $user,
+            "::uuid AND ",
+            $environment,
+            "::text = ANY(b.allowed_environments) AND (b.scope_type = 'global'",
+            $elsewhere,
+            ") AND (b.expires_at IS NULL OR b.expires_at > ",
+            $at,
+            "::timestamptz)"
+        )
+    };
+}
+pub(crate) use role_keys;
+
+/// The keys of the roles that user `$1` holds in environment `$2` at `$4`, globally or on System `$3`.
+macro_rules! role_keys_there {
     () => {
-        "SELECT DISTINCT COALESCE(r.key, r.id::text) AS key FROM role_bindings b \
-             JOIN roles r ON r.id = b.role_id AND r.enabled \
-         WHERE b.user_id = $1::uuid AND $2::text = ANY(b.allowed_environments) \
-             AND (b.scope_type = 'global' OR b.scope_id = $3::uuid) \
-             AND (b.expires_at IS NULL OR b.expires_at > $4::timestamptz)"
+        role_keys!("$1", "$2", " OR b.scope_id = $3::uuid", "$4")
     };
 }
 
@@ -54,13 +71,13 @@ const RULE_INPUTS: &str = concat!(
     policy_rows!(),
     " WHERE p.enabled AND p.operation IN ($5, 'ANY') AND p.environment IN ($2, 'all')) c), \
          'roles', (SELECT COALESCE(jsonb_agg(k.key), '[]') FROM (",
-    role_keys!(),
+    role_keys_there!(),
     ") k)) AS doc"
 );
 
 const ROLE_KEYS: &str = concat!(
     "SELECT COALESCE(jsonb_agg(k.key ORDER BY k.key), '[]') AS doc FROM (",
-    role_keys!(),
+    role_keys_there!(),
     ") k"
 );
 

@@ -84,6 +84,16 @@ const GRANT_BOOTSTRAP: &str = "INSERT INTO role_bindings (id, user_id, role_id, 
      ON CONFLICT ON CONSTRAINT uq_role_bindings_grant \
      DO UPDATE SET expires_at = EXCLUDED.expires_at, created_by = EXCLUDED.created_by";
 
+/// Policies name a role by its key, or by its id when it has none; those who approve are kept on the tickets that wait.
+const REFERENCES: &str = "SELECT to_jsonb((SELECT count(*) FROM role_bindings b WHERE b.role_id = r.id) \
+         + (SELECT count(*) FROM auth_providers a WHERE a.default_role_id = r.id) \
+         + (SELECT count(*) FROM approval_policies p WHERE p.approvers && ARRAY[r.key, r.id::text] \
+             OR EXISTS (SELECT FROM jsonb_array_elements_text(p.matchers -> 'requester_roles') AS named (key) \
+                 WHERE named.key IN (r.key, r.id::text))) \
+         + (SELECT count(*) FROM approval_tickets t WHERE t.status = 'PENDING_APPROVAL' \
+             AND t.eligible_approvers && ARRAY[r.key, r.id::text])) AS doc \
+     FROM roles r WHERE r.id = $1";
+
 fn scope_columns(scope: Scope) -> (&'static str, Option<SystemId>) {
     match scope {
         Scope::Global => ("global", None),
@@ -159,9 +169,7 @@ impl RoleRepository for PgUnitOfWork {
     }
 
     async fn role_references(&mut self, id: RoleId) -> Result<i64, RepositoryError> {
-        let sql = "SELECT to_jsonb((SELECT count(*) FROM role_bindings WHERE role_id = $1) \
-                   + (SELECT count(*) FROM auth_providers WHERE default_role_id = $1)) AS doc";
-        Ok(fetch_one(&self.tx, sql, values![id]).await?.unwrap_or_default())
+        Ok(fetch_one(&self.tx, REFERENCES, values![id]).await?.unwrap_or_default())
     }
 
     async fn has_narrow_bindings(&mut self, id: RoleId) -> Result<bool, RepositoryError> {

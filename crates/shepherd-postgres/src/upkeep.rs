@@ -8,9 +8,10 @@ use shepherd_ports::upkeep::{
 };
 
 use crate::notifications::{administers, global_bindings};
-use crate::statement::{execute, fetch_one, select_one, values};
+use crate::statement::{execute, fetch_one, select_one, uuid_in, values};
 use crate::store::PgStore;
 use crate::unit_of_work::PgUnitOfWork;
+use crate::workbench::left_to_decide;
 
 /// Deletes rows by their key, found by the time `$1` and the number `$2`. What somebody else holds is left to the next
 /// batch or the next period.
@@ -74,12 +75,19 @@ const REMOVE_CONSOLE_GRANTS: &str = delete_by!(
     "expires_at"
 );
 
-/// The queue does not note when a job failed, but it moves `run_at` some hours beyond that.
-const REMOVE_DEAD_LETTERS: &str = delete_by!(
-    "graphile_worker._private_jobs",
-    "id",
-    "attempts >= max_attempts AND locked_at IS NULL AND GREATEST(updated_at, run_at) < $1",
-    "id"
+/// The queue does not note when a job failed, but it moves `run_at` some hours beyond that. What is left of the work of
+/// a ticket that is stuck stays: without it nobody could have the ticket tried again, or end it.
+const REMOVE_DEAD_LETTERS: &str = concat!(
+    "WITH due AS (SELECT j.id FROM graphile_worker._private_jobs j \
+         WHERE j.attempts >= j.max_attempts AND j.locked_at IS NULL AND GREATEST(j.updated_at, j.run_at) < $1 \
+             AND NOT EXISTS (SELECT FROM approval_tickets t WHERE t.event_id = ",
+    uuid_in!("(j.payload ->> 'event_id')"),
+    " AND t.status IN ('APPROVED', 'EXECUTING') AND NOT EXISTS ( \
+                 SELECT FROM graphile_worker._private_jobs s \
+                 WHERE s.key = j.payload ->> 'event_id' AND s.id <> j.id \
+                     AND (s.attempts < s.max_attempts OR s.locked_at IS NOT NULL))) \
+         ORDER BY j.id LIMIT $2 FOR UPDATE OF j SKIP LOCKED) \
+     DELETE FROM graphile_worker._private_jobs WHERE id IN (SELECT id FROM due)"
 );
 
 /// `$1` is the limit in time, `$2` now.
@@ -109,9 +117,12 @@ const ARCHIVE_BATCHES: &str = "WITH due AS ( \
 /// `$1` is now, `$2` one period ago, `$3` the seconds of a period. Periods count from the submission, so reminders do
 /// not drift; a ticket is due when the last reminder belongs to an earlier period than now. Locking a row looks at it
 /// again, so of several runs at the same time one gets it.
-const CLAIM_OVERDUE: &str = "WITH due AS ( \
+const CLAIM_OVERDUE: &str = concat!(
+    "WITH due AS ( \
          SELECT t.id FROM approval_tickets t \
-         WHERE t.status = 'PENDING_APPROVAL' AND t.parent_ticket_id IS NULL AND t.created_at <= $2 \
+         WHERE ",
+    left_to_decide!(),
+    " AND t.created_at <= $2 \
              AND (t.reminded_at IS NULL \
                  OR floor(extract(epoch FROM t.reminded_at - t.created_at) / $3) \
                      < floor(extract(epoch FROM $1 - t.created_at) / $3)) \
@@ -121,7 +132,8 @@ const CLAIM_OVERDUE: &str = "WITH due AS ( \
          RETURNING t.id, t.number, t.request_type, t.environment, t.requester_id, \
              t.context_snapshot #>> '{requester,username}' AS requester_name, t.created_at \
      ) \
-     SELECT coalesce(jsonb_agg(to_jsonb(claimed) ORDER BY claimed.created_at, claimed.id), '[]') AS doc FROM claimed";
+     SELECT coalesce(jsonb_agg(to_jsonb(claimed) ORDER BY claimed.created_at, claimed.id), '[]') AS doc FROM claimed"
+);
 
 const RECORD_SUCCESS: &str = "INSERT INTO periodic_jobs AS p (job, succeeded_at) VALUES ($1, $3) \
      ON CONFLICT (job) DO UPDATE SET succeeded_at = excluded.succeeded_at \

@@ -29,8 +29,8 @@
 //! - **KubeVirt**: `start`, `stop`, `restart`, `pause`, `unpause`; data volumes and claims; scheduling by
 //!   processors, memory, huge pages and devices; instance types; live migration and its cancellation; snapshots,
 //!   restores and clones; owner references and namespaces.
-//! - **Consoles**: `vnc` is an RFB 3.8 server whose picture shows what was typed and pointed at, `console` a line
-//!   with a few commands; both over WebSockets, with back-pressure.
+//! - **Consoles**: `vnc` is an RFB 3.8 server whose picture shows what was typed and pointed at ([`screen`] is what
+//!   it shows before), `console` a line with a few commands; both over WebSockets, with back-pressure.
 //! - **Schemas**: kinds whose definitions are given in [`SimulatorConfig::crds`] are pruned, defaulted and
 //!   validated by them; other kinds by a few built-in rules.
 //! - **Rights**: [`Simulator::add_user`] makes users who may do only what their grants say.
@@ -79,8 +79,8 @@ mod validation;
 
 pub use access::{Grant, Refusal};
 pub use chaos::Chaos;
-pub use console::screen;
 pub use config::{CertificateAge, ClusterSeed, NodeSeed, SimulatorConfig, StorageClassSeed, Timing};
+pub use console::screen;
 pub use faults::{FaultEffect, FaultId, FaultRule, Faults};
 pub use inspect::{ClusterHandle, RecordedRequest};
 pub use schema::files::read_definitions;

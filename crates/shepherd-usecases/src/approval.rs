@@ -85,6 +85,26 @@ pub async fn visible(platform: &Platform, caller: &Caller, ticket: &TicketRef) -
 
 /// The ticket, if the caller may decide it now.
 async fn decidable(platform: &Platform, caller: &Caller, ticket: &TicketRef) -> Result<TicketRecord, UseCaseError> {
+    let record = pending(platform, caller, ticket).await?;
+    policy::require_eligible(platform, caller, &record).await?;
+    forbid_self_approval(platform, caller, &record)?;
+    Ok(record)
+}
+
+/// The ticket, if the caller may reject it now: as [`decidable`], and besides any platform administrator. Whom a policy
+/// names may be gone, disabled, or without the role by now, and no ticket is left that nobody can end; but only
+/// those it names approve. Whoever asked is bound by the rule about own requests, as an administrator too.
+async fn rejectable(platform: &Platform, caller: &Caller, ticket: &TicketRef) -> Result<TicketRecord, UseCaseError> {
+    let record = pending(platform, caller, ticket).await?;
+    if !caller.subject.is_platform_admin() {
+        policy::require_eligible(platform, caller, &record).await?;
+    }
+    forbid_self_approval(platform, caller, &record)?;
+    Ok(record)
+}
+
+/// The ticket, if it waits and the caller decides tickets of its environment.
+async fn pending(platform: &Platform, caller: &Caller, ticket: &TicketRef) -> Result<TicketRecord, UseCaseError> {
     caller.require(Permission::ApprovalApprove)?;
     let record = visible(platform, caller, ticket).await?;
     if !caller
@@ -97,15 +117,18 @@ async fn decidable(platform: &Platform, caller: &Caller, ticket: &TicketRef) -> 
             .into());
     }
     require_pending(&record)?;
-    policy::require_eligible(platform, caller, &record).await?;
-    let own = record.requester_id.as_user() == Some(caller.subject.user());
-    if own && !platform.settings.self_approval.permits(record.environment) {
-        return Err(Problem::new(ErrorCode::SelfApprovalForbidden)
-            .with("ticket_id", record.id.to_string())
-            .with("mode", platform.settings.self_approval.to_string())
-            .into());
-    }
     Ok(record)
+}
+
+/// # Errors
+/// SELF_APPROVAL_FORBIDDEN{ticket_id, mode}.
+fn forbid_self_approval(platform: &Platform, caller: &Caller, ticket: &TicketRecord) -> Result<(), Problem> {
+    if !self_approval_blocked(platform, caller, ticket) {
+        return Ok(());
+    }
+    Err(Problem::new(ErrorCode::SelfApprovalForbidden)
+        .with("ticket_id", ticket.id.to_string())
+        .with("mode", platform.settings.self_approval.to_string()))
 }
 
 /// Whether the caller asked for it and so must leave the decision to others.

@@ -5,6 +5,6 @@ pub mod change_password;
 pub mod login;
 pub mod logout;
 pub(crate) mod subjects;
-mod throttle;
+pub(crate) mod throttle;
 
 pub use subjects::SubjectCache;

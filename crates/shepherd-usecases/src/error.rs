@@ -39,6 +39,14 @@ pub enum UseCaseError {
 }
 
 impl UseCaseError {
+    /// Whether it is a defect of ours or of a row, and so the same the next time.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Stored { .. } | Self::Broken(_) | Self::Repository(RepositoryError::Other(_))
+        )
+    }
+
     /// INVALID_STATE_TRANSITION for an entity.
     pub fn invalid_transition<S>(entity: &str, error: &InvalidTransition<S>) -> Self
     where

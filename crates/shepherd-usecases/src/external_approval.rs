@@ -11,10 +11,13 @@ mod decide;
 pub mod delete;
 mod fallback;
 mod fields;
+mod four_eyes;
 mod opening;
 mod providers;
+pub mod standing;
 pub mod sync;
 pub mod test;
+mod throttle;
 pub mod update;
 mod webhook;
 

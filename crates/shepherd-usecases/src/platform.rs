@@ -32,8 +32,8 @@ use shepherd_ports::notifications::{NotificationQueries, NotificationSender};
 use shepherd_ports::outbound::OutboundClient;
 use shepherd_ports::policies::PolicyQueries;
 use shepherd_ports::providers::{
-    CloneProvider, ConsoleProvider, InfrastructureProvider, InstanceTypeProvider, MigrationProvider, SchemaProvider, SnapshotProvider,
-    VmRenderer,
+    CloneProvider, ConsoleProvider, InfrastructureProvider, InstanceTypeProvider, MigrationProvider, SchemaProvider,
+    SnapshotProvider, VmRenderer,
 };
 use shepherd_ports::reconciler::ReconcilerQueries;
 use shepherd_ports::revisions::RevisionQueries;

@@ -13,6 +13,7 @@ pub mod update;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use serde_json::Value;
 use shepherd_domain::Environment;
 use shepherd_domain::access::Permission;
 use shepherd_domain::ids::{PolicyId, SystemId};
@@ -86,21 +87,27 @@ async fn inputs(platform: &Platform, facts: &PolicyFacts) -> Result<(PolicyFacts
 }
 
 /// Whether the policy of a ticket lets this person decide it: by id, by a role held globally in its environment, or
-/// because it names nobody. Platform administrators are no exception: who is not named asks for another policy, or to
-/// be named by the next one.
+/// because it names nobody. Platform administrators approve nothing that is left to others: who is not named asks for
+/// another policy, or to be named by the next one. They may reject it, so that no ticket waits for nobody
+/// (`approval::rejectable`).
 ///
 /// # Errors
 /// When the store fails.
 pub async fn is_eligible(platform: &Platform, caller: &Caller, ticket: &TicketRecord) -> Result<bool, UseCaseError> {
-    let named = &ticket.eligible_approvers;
+    is_named(platform, caller, ticket.environment, &ticket.eligible_approvers).await
+}
+
+async fn is_named(
+    platform: &Platform,
+    caller: &Caller,
+    environment: Environment,
+    named: &[String],
+) -> Result<bool, UseCaseError> {
     let user = caller.subject.user();
     if named.is_empty() || named.contains(&user.to_string()) {
         return Ok(true);
     }
-    let held = platform
-        .read
-        .role_keys(user, ticket.environment, None, platform.now())
-        .await?;
+    let held = platform.read.role_keys(user, environment, None, platform.now()).await?;
     Ok(held.iter().any(|key| named.contains(key)))
 }
 
@@ -114,17 +121,52 @@ pub(crate) async fn require_eligible(
     if is_eligible(platform, caller, ticket).await? {
         return Ok(());
     }
-    let policy = ticket.policy_id.map(|id| id.to_string());
-    Err(Problem::new(ErrorCode::ApproverNotEligible)
-        .with("policy_id", policy)
-        .into())
+    Err(not_eligible(ticket.policy_id).into())
+}
+
+/// An approver who puts another spec in the place of what was asked for answers to the policies for that one as well, as
+/// they are now: whoever they name for it has to be this approver. What the policy of the ticket says about the ticket
+/// stays as it was at submission. An external system that they name is not asked: an approver decides.
+///
+/// # Errors
+/// APPROVER_NOT_ELIGIBLE{policy_id}.
+pub(crate) async fn require_eligible_for(
+    platform: &Platform,
+    caller: &Caller,
+    ticket: &TicketRecord,
+    spec: &Value,
+) -> Result<(), UseCaseError> {
+    let Some(facts) = facts::of_replacement(platform, ticket, spec).await? else {
+        return Ok(());
+    };
+    let rule = rule(platform, &facts).await?;
+    let same = rule.policy == ticket.policy_id;
+    if same || is_named(platform, caller, ticket.environment, &rule.approvers).await? {
+        return Ok(());
+    }
+    Err(not_eligible(rule.policy).into())
+}
+
+fn not_eligible(policy: Option<PolicyId>) -> Problem {
+    let policy = policy.map(|id| id.to_string());
+    Problem::new(ErrorCode::ApproverNotEligible).with("policy_id", policy)
+}
+
+/// The policy, if the caller may change it.
+///
+/// # Errors
+/// POLICY_NOT_FOUND, FORBIDDEN{required_permission, environment}.
+pub async fn reachable(platform: &Platform, caller: &Caller, id: PolicyId) -> Result<PolicyRecord, UseCaseError> {
+    let found = find(platform, id).await?;
+    require_reach(caller, found.content.environment)?;
+    Ok(found)
 }
 
 /// Who writes a policy decides about every request it is for, so the right must reach as far as the policy does.
 ///
 /// # Errors
 /// FORBIDDEN{required_permission, environment}.
-fn require_reach(caller: &Caller, environment: PolicyEnvironment) -> Result<(), Problem> {
+pub fn require_reach(caller: &Caller, environment: PolicyEnvironment) -> Result<(), Problem> {
     caller.require(Permission::ApprovalPolicy)?;
     let held = caller.subject.environments(Permission::ApprovalPolicy, None);
     let missing = Environment::ALL

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use jsonschema::Validator;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{ValidationError, Validator};
 use serde_json::{Map, Value, json};
 use shepherd_domain::problem::{FieldCode, FieldError, Problem};
 
@@ -34,24 +34,13 @@ impl Validators {
     ///
     /// # Errors
     /// INVALID_REQUEST_FIELD for the first unknown key; else VALIDATION_FAILED with all field errors at once.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "one kind of finding comes first, all others are collected"
-    )]
     pub(super) fn check(&self, schema: &str, body: &Value) -> Result<(), Problem> {
         let Some(validator) = self.0.get(schema) else {
             return Ok(());
         };
         let mut fields: Vec<FieldError> = Vec::new();
         for error in validator.iter_errors(body) {
-            let path = field_path(error.instance_path().as_str());
-            match error.kind() {
-                ValidationErrorKind::AdditionalProperties { unexpected } => {
-                    let name = unexpected.first().map(String::as_str).unwrap_or_default();
-                    return Err(Problem::unknown_field(join(&path, name)));
-                }
-                kind => fields.push(field_error(path, kind)),
-            }
+            collect(&error, &mut fields)?;
         }
         fields.dedup_by(|a, b| a.field == b.field);
         if fields.is_empty() {
@@ -60,6 +49,44 @@ impl Validators {
             Err(Problem::invalid(fields))
         }
     }
+}
+
+/// Adds what is wrong to the fields; an unknown key comes before all others.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "one kind of finding comes first, all others are collected"
+)]
+fn collect(error: &ValidationError<'_>, fields: &mut Vec<FieldError>) -> Result<(), Problem> {
+    let path = field_path(error.instance_path().as_str());
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let name = unexpected.first().map(String::as_str).unwrap_or_default();
+            return Err(Problem::unknown_field(join(&path, name)));
+        }
+        ValidationErrorKind::OneOfNotValid { context } | ValidationErrorKind::AnyOf { context } => {
+            match meant(error, context) {
+                Some(errors) => errors.iter().try_for_each(|error| collect(error, fields))?,
+                None => fields.push(field_error(path, error.kind())),
+            }
+        }
+        kind => fields.push(field_error(path, kind)),
+    }
+    Ok(())
+}
+
+/// What the one alternative says whose type is that of the value: of an object that may be null, what is wrong inside.
+fn meant<'a, 'b>(
+    whole: &ValidationError<'_>,
+    alternatives: &'a [Vec<ValidationError<'b>>],
+) -> Option<&'a [ValidationError<'b>]> {
+    let is_of_another_type = |errors: &[ValidationError<'_>]| {
+        errors.iter().any(|error| {
+            matches!(error.kind(), ValidationErrorKind::Type { .. }) && error.instance_path() == whole.instance_path()
+        })
+    };
+    let mut meant = alternatives.iter().filter(|errors| !is_of_another_type(errors));
+    let first = meant.next()?;
+    meant.next().is_none().then_some(first)
 }
 
 /// The names of the schemas of all request bodies.

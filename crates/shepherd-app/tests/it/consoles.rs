@@ -61,8 +61,15 @@ async fn the_answer_gives_a_cookie(world: &World, vm: &str) -> String {
     let home = &world.home;
     assert_eq!(home.count("console_grants").await, 1);
     assert_eq!(home.count("vnc_access_tokens").await, 1);
-    assert_eq!(home.count("approval_tickets WHERE request_type = 'VNC_ACCESS'").await, 0);
-    assert_eq!(home.count("domain_events WHERE event_type = 'VNC_ACCESS_GRANTED'").await, 1);
+    assert_eq!(
+        home.count("approval_tickets WHERE request_type = 'VNC_ACCESS'").await,
+        0
+    );
+    assert_eq!(
+        home.count("domain_events WHERE event_type = 'VNC_ACCESS_GRANTED'")
+            .await,
+        1
+    );
     let issued = "audit_logs WHERE action = 'vnc.access' AND params ->> 'source' = 'console_request'";
     assert_eq!(home.count(issued).await, 1);
     a_look_uses_nothing_up(world, vm, &again).await;
@@ -111,7 +118,11 @@ async fn strangers_stay_outside(world: &World, vm: &str, token: &str) {
     let server = &world.server;
     let nobody = world.anonymous().get(&format!("/vms/{vm}/vnc")).await;
     nobody.refused(401, "INVALID_VNC_TOKEN");
-    for changed in [tampered(token, TELLING), tampered(token, token.len() - 1), "x".repeat(5_000)] {
+    for changed in [
+        tampered(token, TELLING),
+        tampered(token, token.len() - 1),
+        "x".repeat(5_000),
+    ] {
         let seen = look(world, server, vm, &changed).await;
         seen.refused(401, "INVALID_VNC_TOKEN");
     }
@@ -125,7 +136,9 @@ async fn strangers_stay_outside(world: &World, vm: &str, token: &str) {
     refused.refused(401, "INVALID_VNC_TOKEN");
     assert_eq!(denials(world).await, ["VM_MISMATCH", "FOREIGN_SESSION"]);
     let alice = world.as_(User::Alice).request(Method::GET, &format!("/vms/{vm}/vnc"));
-    send(alice.header("cookie", format!("vnc_bootstrap={token}"))).await.ok(200);
+    send(alice.header("cookie", format!("vnc_bootstrap={token}")))
+        .await
+        .ok(200);
 
     let page = |origin: &str| upgrade(world, server, vm, token).header("origin", origin);
     let foreign = [
@@ -155,17 +168,31 @@ fn tampered(token: &str, place: usize) -> String {
 }
 
 async fn a_viewer_sees_the_machine(world: &World, vm: &str, token: &str) {
-    let name = world.home.texts(&format!("SELECT name FROM vms WHERE id = '{vm}'")).await.remove(0);
+    let name = world
+        .home
+        .texts(&format!("SELECT name FROM vms WHERE id = '{vm}'"))
+        .await
+        .remove(0);
     let mut viewer = Viewer::over(enter(world, &world.server, vm, token).await).await;
     let picture = shepherd_simulator::screen("dev", &name);
-    viewer.see("the picture of the machine", |viewer| viewer.canvas == picture).await;
+    viewer
+        .see("the picture of the machine", |viewer| viewer.canvas == picture)
+        .await;
     assert_eq!(viewer.colour(0, 0), [192; 3], "the first band is light grey");
     assert_eq!(viewer.colour(0, 104), [0; 3], "nobody has typed");
     viewer.press('a').await;
-    viewer.see("what was typed", |viewer| viewer.colour(0, 104) != [0; 3]).await;
+    viewer
+        .see("what was typed", |viewer| viewer.colour(0, 104) != [0; 3])
+        .await;
     viewer.click(200, 150).await;
-    viewer.see("where the pointer is", |viewer| viewer.colour(204, 150) == [255; 3]).await;
-    let open = world.as_(User::Admin).get("/admin/console-grants?active=true").await.ok(200);
+    viewer
+        .see("where the pointer is", |viewer| viewer.colour(204, 150) == [255; 3])
+        .await;
+    let open = world
+        .as_(User::Admin)
+        .get("/admin/console-grants?active=true")
+        .await
+        .ok(200);
     assert_eq!(open["items"][0]["open_sessions"], 1);
     let started = "audit_logs WHERE action = 'vnc.session_started' AND params ->> 'ip' = '127.0.0.1'";
     assert_eq!(world.home.count(started).await, 1);

@@ -215,16 +215,16 @@ async fn what_cannot_be_recorded_is_not_done_again_and_again(world: &World) -> S
     assert_eq!(world.ticket_column(&ticket, "error_code").await, "INTERNAL_ERROR");
     assert_eq!(world.ticket_column(&ticket, "attempt_count").await, "1");
     assert_eq!(world.event_status_of(&ticket).await, "FAILED");
-    assert_eq!(
-        world.facts_of(&ticket).await,
-        Vec::<String>::new(),
-        "the least that is needed"
-    );
+    // The namespace was made before anything was refused; of the machine the least that is needed is recorded.
+    let facts = ["NAMESPACE_CREATED COMPLETED"];
+    assert_eq!(world.facts_of(&ticket).await, facts);
     let letter = letter_of(world, &ticket).await;
 
     world.home.texts("DROP TRIGGER refuse ON audit_logs").await;
     retry(world, &letter["job_id"]).await.ok(202);
     world.wait_for_ticket(&ticket, "COMPLETED").await;
+    let facts = ["NAMESPACE_CREATED COMPLETED", "VM_CREATION_COMPLETED COMPLETED"];
+    assert_eq!(world.facts_of(&ticket).await, facts);
     let made = creations(&world.test, "dev");
     assert!(made.len() == 1 && made.values().all(|times| *times == 1), "{made:?}");
     let vm = world.vm_of(&ticket).await;

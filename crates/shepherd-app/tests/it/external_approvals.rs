@@ -27,6 +27,8 @@ enum Manner {
     Takes,
     /// Answers with a status, and points elsewhere.
     Says(u16),
+    /// Takes it, and refuses to say what became of it.
+    Locked,
     /// Breaks down twice, and takes it then.
     Recovers,
     /// Never answers.
@@ -118,9 +120,10 @@ async fn serve(mut stream: TcpStream, manner: Manner, seen: Arc<Mutex<Vec<Got>>>
     };
     let taken = json!({"external_id": format!("CHG/{before}")}).to_string();
     let (status, body) = match manner {
+        Manner::Locked if !is_ticket => (401, "{}".to_owned()),
         _ if got.line.starts_with("GET ") => (200, says.lock().unwrap().to_string()),
         _ if !is_ticket => (200, "{}".to_owned()),
-        Manner::Takes => (200, taken),
+        Manner::Takes | Manner::Locked => (200, taken),
         Manner::Says(status) => (status, "{}".to_owned()),
         Manner::Recovers if before <= 2 => (500, "out of order".to_owned()),
         Manner::Recovers => (200, taken),
@@ -267,7 +270,7 @@ async fn a_system_decides_what_a_policy_hands_to_it() {
     believes_nobody_else(&world, &ticket).await;
     let external_id = submission(&world, &ticket, "external_id").await;
     let approval = json!({
-        "shepherd_ticket_id": ticket, "external_ticket_id": external_id, "status": "APPROVED", "approver": "dora",
+        "shepherd_ticket_id": ticket, "external_ticket_id": "CHG/elsewhere", "status": "APPROVED", "approver": "dora",
         "comments": "in the window",
     });
     assert_eq!(accepted(&world, &approval).await, json!(true));
@@ -275,6 +278,12 @@ async fn a_system_decides_what_a_policy_hands_to_it() {
     let mut other = approval.clone();
     other["status"] = json!("rejected");
     assert_eq!(accepted(&world, &other).await, json!(false), "it is decided");
+    let recorded = "SELECT params::text FROM audit_logs \
+                    WHERE action = 'external_approval.callback' AND outcome = 'success'";
+    let recorded = world.home.texts(recorded).await;
+    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    assert!(recorded[0].contains("CHG/elsewhere") && recorded[0].contains(&external_id));
+    is_shown_to_readers(&world, &ticket, &system).await;
     world.wait_for_ticket(&ticket, "COMPLETED").await;
     assert_eq!(
         world.ticket_column(&ticket, "approver_id").await,
@@ -295,6 +304,8 @@ async fn a_system_decides_what_a_policy_hands_to_it() {
     assert_eq!(submission(&world, &asked, "state").await, "APPROVED");
     board.says(json!({"status": "in review"}));
 
+    requesters_do_not_decide(&world, &system).await;
+    consents_to_what_it_saw(&world).await;
     people_are_faster(&world, &board).await;
     admin
         .delete(&format!("/admin/approval-policies/{policy}"))
@@ -332,11 +343,73 @@ async fn believes_nobody_else(world: &World, ticket: &str) {
     unsigned.refused(401, "WEBHOOK_SIGNATURE_INVALID");
     let stale = send(callback_of(&anybody, SECRET, &body, 400)).await;
     stale.refused(401, "WEBHOOK_STALE");
-    let renamed = send(callback(&anybody, SECRET, &body)).await;
-    renamed.refused(400, "VALIDATION_FAILED");
     let recorded = "audit_logs WHERE action = 'external_approval.callback' AND outcome = 'failure'";
     assert_eq!(world.home.count(recorded).await, 3);
     assert_eq!(world.ticket_column(ticket, "status").await, "PENDING_APPROVAL");
+}
+
+async fn is_shown_to_readers(world: &World, ticket: &str, system: &str) {
+    let detail = world
+        .as_(User::Alice)
+        .get(&format!("/approvals/{ticket}"))
+        .await
+        .ok(200);
+    let shown = &detail["external_approval"];
+    assert_eq!(
+        (&shown["system_id"], &shown["system_name"]),
+        (&json!(system), &json!("board"))
+    );
+    assert_eq!(shown["state"], "APPROVED");
+    let verdict = json!({"answer": "approved", "approver": "dora", "comment": "in the window"});
+    assert_eq!(shown["verdict"], verdict);
+}
+
+/// In prod nobody decides what they asked for: not by another spelling of their name, nor by no name at all.
+async fn requesters_do_not_decide(world: &World, system: &str) {
+    let ticket = world.request_vm("prod-shop").await;
+    hand_over(&world.home, &ticket, system).await;
+    let consent = json!({
+        "shepherd_ticket_id": ticket, "external_ticket_id": ticket, "status": "approved",
+        "approver": "Somebody Else <Alice>",
+    });
+    let own = send(callback(&world.anonymous(), SECRET, &consent)).await;
+    own.refused(403, "SELF_APPROVAL_FORBIDDEN");
+    let nameless = json!({"shepherd_ticket_id": ticket, "external_ticket_id": ticket, "status": "approved"});
+    assert_eq!(accepted(world, &nameless).await, json!(true));
+    assert_eq!(world.ticket_column(&ticket, "status").await, "PENDING_APPROVAL");
+    assert_eq!(submission(world, &ticket, "state").await, "APPROVED");
+    for outcome in ["failure", "success"] {
+        let rows = format!(
+            "audit_logs WHERE action = 'external_approval.callback' AND resource_id = '{ticket}' AND outcome = '{outcome}'"
+        );
+        assert_eq!(world.home.count(&rows).await, 1, "{outcome}");
+    }
+}
+
+/// What an approver puts in the place of what the system saw waits for an approver.
+async fn consents_to_what_it_saw(world: &World) {
+    let ticket = request(world, "large").await;
+    reaches(world, &ticket, "SUBMITTED").await;
+    let bob = world.as_(User::Bob);
+    let mut spec = bob.get(&format!("/approvals/{ticket}")).await.ok(200)["original_spec"].clone();
+    spec["disk_gb"] = json!(spec["disk_gb"].as_i64().unwrap_or_default() + 1);
+    let body = json!({"modified_spec": spec, "modification_reason": "it needs more"});
+    let path = format!("/admin/approvals/{ticket}/modified-spec");
+    send(bob.request(Method::PUT, &path).json(&body)).await.ok(200);
+    let approval = json!({
+        "shepherd_ticket_id": ticket, "external_ticket_id": submission(world, &ticket, "external_id").await,
+        "status": "approved", "approver": "dora",
+    });
+    accepted(world, &approval).await;
+    assert_eq!(submission(world, &ticket, "state").await, "APPROVED");
+    assert_eq!(world.ticket_column(&ticket, "status").await, "PENDING_APPROVAL");
+    let told = format!(
+        "notifications WHERE user_id = '{}' AND resource_id = '{ticket}' AND severity = 'warning'",
+        world.id(User::Bob)
+    );
+    assert_eq!(world.home.count(&told).await, 1, "approvers are told");
+    world.approve(&ticket).await;
+    world.wait_for_ticket(&ticket, "COMPLETED").await;
 }
 
 /// What is withdrawn or decided by a person is withdrawn from the system as well.
@@ -356,6 +429,9 @@ async fn people_are_faster(world: &World, board: &Board) {
             .waits_for("the system hears of it", &format!("POST /board/{id}/cancel "))
             .await;
         assert!(told.is_signed());
+        assert_eq!(told.document()["event"], "cancel");
+        let reflected = send(callback(&world.anonymous(), SECRET, &told.document())).await;
+        assert_eq!(reflected.status, 400, "it is no callback: {}", reflected.text);
         let late = json!({
             "shepherd_ticket_id": ticket, "external_ticket_id": submission(world, &ticket, "external_id").await,
             "status": "rejected",
@@ -372,6 +448,7 @@ async fn a_ticket_never_depends_on_a_system_that_does_not_work() {
         (Manner::Says(307), "small", "the system answered with status 307"),
         (Manner::Silent, "medium", "the system did not answer in time"),
         (Manner::Drips, "large", "the system did not answer in time"),
+        (Manner::Locked, "burst", "the system answered with status 401"),
     ];
     let mut boards = Vec::new();
     for (number, (manner, size, error)) in manners.into_iter().enumerate() {
@@ -409,6 +486,31 @@ async fn a_ticket_never_depends_on_a_system_that_does_not_work() {
         world.id(User::Bob)
     );
     assert_eq!(world.home.count(&told).await, 1, "approvers are told");
+    a_flood_of_forgeries_leaves_few_traces(&world).await;
+}
+
+async fn a_flood_of_forgeries_leaves_few_traces(world: &World) {
+    const LOOKED_AT: i64 = 20;
+    let body = json!({"shepherd_ticket_id": NOTHING, "external_ticket_id": "x", "status": "approved"});
+    let forge = async || send(callback(&world.anonymous(), SECRET, &body)).await;
+    for _ in 0..LOOKED_AT {
+        forge().await.refused(401, "WEBHOOK_SIGNATURE_INVALID");
+    }
+    for _ in 0..5 {
+        let reply = forge().await;
+        let seconds: i64 = reply.header("retry-after").parse().expect("seconds");
+        assert!((1..=901).contains(&seconds), "{seconds}");
+        let refused = reply.refused(429, "RATE_LIMIT_EXCEEDED");
+        let expected = json!({
+            "limit_type": "approval_callback", "current_value": LOOKED_AT, "max_value": LOOKED_AT,
+            "retry_after": seconds, "contact_admin": false,
+        });
+        assert_eq!(refused, expected);
+    }
+    let recorded = "audit_logs WHERE action = 'external_approval.callback' AND outcome = 'failure'";
+    assert_eq!(world.home.count(recorded).await, LOOKED_AT);
+    let counted = "login_attempts WHERE subject_kind = 'callback'";
+    assert_eq!(world.home.count(counted).await, LOOKED_AT);
 }
 
 /// What is wrong with a system is said when it is saved, and no secret is ever shown again.

@@ -23,6 +23,7 @@ mod bootstrap;
 mod client;
 mod clones;
 mod clusters;
+mod consoles;
 mod coverage;
 mod crashes;
 mod dead_letters;

@@ -219,7 +219,7 @@ async fn machines(world: &InProcess, service: ServiceId) -> Vec<VmId> {
     let ticket = submitted(world, service).await;
     world.approve(ticket).await.expect("an approval");
     let copies = format!(
-        "INSERT INTO vms SELECT (jsonb_populate_record(v, jsonb_build_object('id', gen_random_uuid(), 'status', 'RUNNING', \
+        "INSERT INTO vms SELECT (jsonb_populate_record(v, jsonb_build_object('id', gen_random_uuid(), 'status', 'RUNNING', 'ticket_id', NULL, \
          'name', 'copy-' || n, 'hostname', 'copy-' || n, 'instance_index', 1000 + n, 'instance', (1000 + n)::text))).* \
          FROM vms v, generate_series(1, {ROUNDS}) AS n RETURNING id::text"
     );

@@ -84,6 +84,8 @@ async fn the_machine_is_what_was_asked_for(world: &World, ticket: &str, vm: &str
         .expect("the namespace should be on the cluster");
     let labels = json!({"managed-by": "kubevirt-shepherd", "environment": "test"});
     assert_contains(&namespace["metadata"]["labels"], &prefixed(&labels));
+    let annotations = json!({"event-id": world.event_of(ticket).await});
+    assert_contains(&namespace["metadata"]["annotations"], &prefixed(&annotations));
     assert_eq!(world.prod.cluster().list("VirtualMachine", ""), Vec::<Value>::new());
 }
 

@@ -239,6 +239,8 @@ async fn administrators_hear_of_dead_letters(world: &World, ticket: &str) {
         ]
     );
 
+    a_machine_that_is_gone_is_not_made_again(world, ticket).await;
+
     let age = "UPDATE graphile_worker._private_jobs SET updated_at = updated_at - interval '9 days', \
                run_at = run_at - interval '9 days' RETURNING id::text";
     run(&world.home, "dead_letter_cleanup").await;
@@ -251,6 +253,25 @@ async fn administrators_hear_of_dead_letters(world: &World, ticket: &str) {
     run(&world.home, "dead_letter_cleanup").await;
     assert_eq!(world.home.count(DEAD_LETTERS).await, 0);
     drop(worker);
+}
+
+/// As when the worker finds the row gone: the event is called off, so there is nothing to go on with.
+async fn a_machine_that_is_gone_is_not_made_again(world: &World, ticket: &str) {
+    let admin = world.as_(User::Admin);
+    let vm = world.vm_of(ticket).await;
+    let event = world.event_of(ticket).await;
+    for change in [
+        format!("UPDATE domain_events SET status = 'CANCELLED' WHERE id = '{event}' RETURNING id::text"),
+        format!("DELETE FROM vms WHERE id = '{vm}' RETURNING id::text"),
+    ] {
+        assert_eq!(world.home.texts(&change).await.len(), 1, "{change}");
+    }
+    let letters = admin.get("/admin/dead-letters").await.ok(200);
+    let job = &letters["items"][0]["job_id"];
+    let retried = admin
+        .post(&format!("/admin/dead-letters/{job}/retry"), &json!({}))
+        .await;
+    assert_eq!(retried.refused(404, "VM_NOT_FOUND"), json!({"id": vm}));
 }
 
 async fn administrators_are_reviewed_once_a_quarter(world: &World) {

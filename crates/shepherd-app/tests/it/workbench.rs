@@ -218,6 +218,58 @@ async fn a_decided_ticket_leaves(world: &World, dev: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_to_nobody_can_still_be_ended() {
+    let world = World::start().await;
+    let admin = world.as_(User::Admin);
+    let role = json!({"name": "Board", "permissions": ["approval:view", "approval:approve"]});
+    let role = text(&admin.post("/admin/roles", &role).await.ok(201)["id"]);
+    let policy = json!({
+        "name": "the board decides", "operation": "CREATE_VM", "environment": "all", "approvers": [role],
+    });
+    let written = || {
+        let request = admin.request(Method::POST, "/admin/approval-policies");
+        request.header("idempotency-key", "the-board").json(&policy)
+    };
+    let first = send(written()).await.ok(201);
+    let ticket = world.request_vm("dev").await;
+    let own = admin.post("/vms", &world.vm_body("prod-shop")).await.ok(202);
+    let own = text(&own["ticket_id"]);
+
+    let role = format!("/admin/roles/{role}");
+    let in_use = async || admin.delete(&role).await.refused(409, "ROLE_IN_USE")["reference_count"].clone();
+    assert_eq!(in_use().await, 3, "a policy and two tickets name it");
+    let policy = format!("/admin/approval-policies/{}", text(&first["id"]));
+    admin.delete(&policy).await.ok(204);
+    let again = send(written()).await;
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.ok(201), first, "as it was answered, though it is gone");
+    assert_eq!(in_use().await, 2);
+
+    let reason = json!({"reason": "the board is gone"});
+    let (approve, reject) = (
+        format!("/approvals/{ticket}/approve"),
+        format!("/approvals/{ticket}/reject"),
+    );
+    let bob = world.as_(User::Bob);
+    bob.post(&reject, &reason).await.refused(403, "APPROVER_NOT_ELIGIBLE");
+    admin
+        .post(&approve, &json!({}))
+        .await
+        .refused(403, "APPROVER_NOT_ELIGIBLE");
+    admin
+        .post(&format!("/approvals/{own}/reject"), &reason)
+        .await
+        .refused(403, "SELF_APPROVAL_FORBIDDEN");
+    admin.post(&reject, &reason).await.ok(204);
+    assert_eq!(world.ticket_column(&ticket, "status").await, "REJECTED");
+    admin
+        .post(&format!("/approvals/{own}/cancel"), &json!({}))
+        .await
+        .ok(204);
+    admin.delete(&role).await.ok(204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requesters_are_offered_what_they_can_really_ask_for() {
     let world = World::start().await;
     let context = async |user| world.as_(user).get("/vms/request-context").await;

@@ -11,7 +11,8 @@ use crate::ticket::RequestType;
 /// Most entries of a list.
 pub const MAX_LIST: usize = 100;
 
-/// What the policies know of a request. What is not known of it matches nothing that asks for it.
+/// What the policies know of a request. What is not known of it matches nothing that asks for it, but for special
+/// hardware ([`Matchers::failed`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyFacts {
     /// Its kind.
@@ -38,7 +39,7 @@ pub struct PolicyFacts {
     pub memory_mb: Option<i32>,
     /// Disk in GiB.
     pub disk_gb: Option<i32>,
-    /// Whether it needs GPU, SR-IOV, hugepages or dedicated processors.
+    /// Whether it needs GPU, SR-IOV, hugepages or dedicated processors; not known of a size that is not there.
     pub special_hardware: Option<bool>,
     /// Whether it is about many machines at once.
     pub batch: bool,
@@ -155,7 +156,10 @@ impl Matchers {
     }
 
     /// The first that does not match; none when the request is one of those that are meant.
-    pub fn failed(&self, facts: &PolicyFacts) -> Option<MatcherName> {
+    ///
+    /// Whether a request needs special hardware is not known when the size of its machine is gone. Nothing becomes easier
+    /// by that: a policy that makes requests wait takes it for what it asks for, one that approves them does not.
+    pub fn failed(&self, facts: &PolicyFacts, requires_approval: bool) -> Option<MatcherName> {
         let by_role = |keys: &[String]| keys.iter().any(|key| facts.roles.contains(key));
         let by_name = |globs: &[NamespaceGlob]| {
             let name = facts.namespace.as_deref();
@@ -192,8 +196,11 @@ impl Matchers {
             (MatcherName::MaxDiskGb, is_within(self.max_disk_gb, facts.disk_gb)),
             (
                 MatcherName::SpecialHardware,
-                self.special_hardware
-                    .map(|wanted| facts.special_hardware == Some(wanted)),
+                self.special_hardware.map(|wanted| {
+                    facts
+                        .special_hardware
+                        .map_or(requires_approval, |needed| needed == wanted)
+                }),
             ),
             (MatcherName::Batch, self.batch.map(|wanted| facts.batch == wanted)),
         ];

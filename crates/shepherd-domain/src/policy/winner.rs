@@ -46,7 +46,7 @@ impl<'a> Judged<'a> {
             policy.enabled && policy.operation.covers(facts.operation) && policy.environment.covers(facts.environment);
         is_candidate.then(|| Self {
             policy,
-            failed: policy.matchers.failed(facts),
+            failed: policy.matchers.failed(facts, policy.requires_approval),
         })
     }
 

@@ -88,13 +88,16 @@ fn a_matcher_fits_what_it_says_and_nothing_that_is_not_known() {
     let unknown = PolicyFacts::new(RequestType::CreateVm, Test);
     for (name, fits, fails) in matchers() {
         assert_eq!((fits.count(), fails.count()), (1, 1), "{name}");
-        assert_eq!(fits.failed(&facts()), None, "{name}");
-        assert_eq!(fails.failed(&facts()), Some(name));
-        // Whether it is a batch is always known.
-        let expected = (name != MatcherName::Batch).then_some(name);
-        assert_eq!(fits.failed(&unknown), expected, "{name} of what is not known");
+        for waits in [true, false] {
+            assert_eq!(fits.failed(&facts(), waits), None, "{name}");
+            assert_eq!(fails.failed(&facts(), waits), Some(name));
+            // Whether it is a batch is always known, and special hardware that is not known of is no way around waiting.
+            let is_unknown = name != MatcherName::Batch && !(waits && name == MatcherName::SpecialHardware);
+            let expected = is_unknown.then_some(name);
+            assert_eq!(fits.failed(&unknown, waits), expected, "{name} of what is not known");
+        }
     }
-    assert_eq!(Matchers::default().failed(&unknown), None);
+    assert_eq!(Matchers::default().failed(&unknown, false), None);
     assert_eq!(Matchers::default().count(), 0);
 }
 
@@ -249,6 +252,38 @@ fn prod_waits_without_the_switch_and_keeps_the_policy() {
 }
 
 #[test]
+fn special_hardware_that_is_not_known_of_makes_nothing_easier() {
+    let unknown = PolicyFacts {
+        special_hardware: None,
+        ..facts()
+    };
+    for special in [true, false] {
+        let matchers = Matchers {
+            special_hardware: Some(special),
+            ..Matchers::default()
+        };
+        let careful = Policy {
+            matchers: matchers.clone(),
+            ..policy(1)
+        };
+        let automatic = Policy {
+            matchers,
+            requires_approval: false,
+            priority: 9,
+            ..policy(2)
+        };
+        let explained = explain(&unknown, &[automatic.clone(), careful.clone()], true);
+        assert_eq!(explained.rule.policy, Some(careful.id));
+        let told = explained
+            .candidates
+            .iter()
+            .map(|told| (told.policy_id, told.failed_matcher));
+        let expected = [(careful.id, None), (automatic.id, Some(MatcherName::SpecialHardware))];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn an_explanation_says_what_failed() {
     let fits = Policy {
         external_system_id: Some(ExternalSystemId::from_bits(7)),
@@ -392,7 +427,8 @@ fn for_request(policy: &Policy, facts: &PolicyFacts) -> Option<usize> {
         specificity += 1;
     }
     if let Some(special) = wanted.special_hardware {
-        if facts.special_hardware? != special {
+        let needed = facts.special_hardware;
+        if !needed.map_or(policy.requires_approval, |needed| needed == special) {
             return None;
         }
         specificity += 1;

@@ -101,6 +101,7 @@ const CASES: &[Case] = cases![
     Api deleting::a_deletion_can_be_asked_for_twice,
     Controllers deleting::a_deleted_machine_goes,
     Api namespaces::a_namespace_is_made_once,
+    Api namespaces::the_event_that_made_a_namespace_is_known_again,
     Api namespaces::a_made_namespace_is_labelled,
     Api namespaces::an_absent_namespace_does_not_exist,
     Api namespaces::two_replicas_make_one_namespace,

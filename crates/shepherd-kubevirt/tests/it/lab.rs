@@ -232,7 +232,7 @@ impl Subject {
     /// Makes the namespace.
     pub async fn with_namespace(self) -> Self {
         self.provider
-            .ensure_namespace(CLUSTER, &self.namespace, Environment::Test)
+            .ensure_namespace(CLUSTER, &self.namespace, Environment::Test, None)
             .await
             .expect("the namespace can be made");
         self

@@ -28,7 +28,7 @@ async fn start(seed: ClusterSeed) -> (Simulator, Arc<KubeVirtProvider>) {
     .expect("the simulator starts");
     let (provider, _) = provider(&simulator.kubeconfig(), CallLimits::default());
     provider
-        .ensure_namespace(CLUSTER, NAMESPACE, Environment::Test)
+        .ensure_namespace(CLUSTER, NAMESPACE, Environment::Test, None)
         .await
         .expect("the namespace can be made");
     (simulator, provider)

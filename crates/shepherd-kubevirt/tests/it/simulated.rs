@@ -31,7 +31,7 @@ async fn start_with(timing: Timing) -> (Simulator, Arc<KubeVirtProvider>) {
     let simulator = Simulator::start(config).await.expect("the simulator starts");
     let (provider, _) = provider(&simulator.kubeconfig(), CallLimits::default());
     provider
-        .ensure_namespace(CLUSTER, NAMESPACE, Environment::Test)
+        .ensure_namespace(CLUSTER, NAMESPACE, Environment::Test, None)
         .await
         .expect("the namespace can be made");
     (simulator, provider)

@@ -23,7 +23,7 @@ macro_rules! user_rows {
         "SELECT u.id, u.username, u.email, u.display_name, u.enabled, u.force_password_change, \
          ARRAY(SELECT DISTINCT r.name FROM role_bindings b JOIN roles r ON r.id = b.role_id \
              WHERE b.user_id = u.id AND (b.expires_at IS NULL OR b.expires_at > now()) ORDER BY r.name) AS roles, \
-         u.auth_provider_id, u.last_login_at, u.row_version, u.created_at FROM users u"
+         u.auth_provider_id, u.external_id, u.last_login_at, u.row_version, u.created_at FROM users u"
     };
 }
 

@@ -10,7 +10,7 @@ use shepherd_domain::{ErrorCode, Problem};
 use shepherd_ports::dead_letters::{DeadLetter, DeadLetterQueries, JobId};
 use shepherd_ports::queue::EventJob;
 use shepherd_ports::tickets::{NewStep, TicketFilter, TicketQueries};
-use shepherd_ports::upkeep::Archived;
+use shepherd_ports::upkeep::{Archived, Transient};
 use sqlx::AssertSqlSafe;
 
 use crate::TestResult;
@@ -184,6 +184,41 @@ async fn what_runs_or_has_a_successor_is_no_dead_letter() -> TestResult {
     work.commit().await?;
     assert!(listed(&world, None).await?.is_empty(), "its successor waits");
     assert!(!taken().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_last_job_of_a_ticket_that_is_stuck_outlives_the_clean_up() -> TestResult {
+    const DAY: i64 = 24 * 3600;
+    let world = World::create().await?;
+    let (submitted, job) = given_up(&world, world.vm().await?).await?;
+    let becomes = async |status: &str| {
+        let sql = format!(
+            "UPDATE approval_tickets SET status = '{status}' WHERE id = '{}'",
+            submitted.ticket
+        );
+        run(&world, sql).await
+    };
+    let clean_up = async || -> Outcome<u64> {
+        let mut work = world.begin().await?;
+        let removed = work.upkeep().remove(Transient::DeadLetters, at(-7 * DAY), 100).await?;
+        work.commit().await?;
+        Ok(removed)
+    };
+    let moment = at(-8 * DAY).to_rfc3339();
+    let age = format!(
+        "UPDATE graphile_worker._private_jobs SET updated_at = '{moment}', run_at = '{moment}' WHERE id = {job}"
+    );
+    assert_eq!(run(&world, age).await?, 1);
+    for stuck in ["APPROVED", "EXECUTING"] {
+        assert_eq!(becomes(stuck).await?, 1);
+        assert_eq!(clean_up().await?, 0, "{stuck}");
+        assert_eq!(listed(&world, None).await?.len(), 1, "{stuck}");
+    }
+    let mut work = world.begin().await?;
+    enqueue(work.as_mut(), submitted).await?;
+    work.commit().await?;
+    assert_eq!(clean_up().await?, 1, "another job sees to the ticket");
     Ok(())
 }
 

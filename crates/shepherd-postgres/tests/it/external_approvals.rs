@@ -149,11 +149,8 @@ async fn a_submission_ends_once() -> TestResult {
         .await?;
     assert!(!submitted, "it was cancelled under way");
     work.commit().await?;
-    assert_eq!(
-        of(&world, submission.ticket_id).await?.next_attempt_at,
-        None,
-        "nobody to tell yet"
-    );
+    let told_at = of(&world, submission.ticket_id).await?.next_attempt_at;
+    assert!(told_at.is_some_and(|told_at| told_at >= at(60)), "it may have arrived");
 
     let mut work = world.begin().await?;
     assert!(
@@ -165,6 +162,39 @@ async fn a_submission_ends_once() -> TestResult {
     let due = world.store.due_submissions(at(3), PLENTY).await?;
     let states: Vec<SubmissionState> = due.iter().map(|submission| submission.state).collect();
     assert_eq!(states, [SubmissionState::Cancelled], "the system hears of it now");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cancellation_is_told_to_whoever_may_have_the_ticket() -> TestResult {
+    let world = World::create().await?;
+    let board = system("board")?;
+    inserted(&world, &board).await?;
+    for offered in [false, true] {
+        let vm = world.vm().await?;
+        let mut work = world.begin().await?;
+        let ticket = world.submit_delete(work.as_mut(), vm).await?.ticket;
+        assert!(work.external_approvals().queue(ticket, board.id, at(0)).await?);
+        work.commit().await?;
+        if offered {
+            let claim = claimed(&world, &of(&world, ticket).await?).await?.ok_or("it was due")?;
+            let timeout = FailedAttempt {
+                error: "no answer",
+                counts: true,
+                next_attempt_at: Some(at(2)),
+            };
+            let mut work = world.begin().await?;
+            assert!(work.external_approvals().failed(&claim, timeout).await?);
+            work.commit().await?;
+        }
+        let mut work = world.begin().await?;
+        assert!(work.external_approvals().cancel(ticket).await?);
+        work.commit().await?;
+        let cancelled = of(&world, ticket).await?;
+        assert_eq!(cancelled.state, SubmissionState::Cancelled);
+        assert_eq!((cancelled.external_id, cancelled.attempts), (None, 0));
+        assert_eq!(cancelled.next_attempt_at.is_some(), offered);
+    }
     Ok(())
 }
 

@@ -52,6 +52,11 @@ async fn a_success_takes_back_nothing_else_of_its_network() -> TestResult {
     assert_eq!(world.store.login_failures(NETWORK, at(0)).await?, [at(3), at(1)]);
     let same_text = LoginSubject::Username("192.0.2.1");
     assert!(world.store.login_failures(same_text, at(0)).await?.is_empty());
+    let callbacks = LoginSubject::Callback("192.0.2.1");
+    assert!(world.store.login_failures(callbacks, at(0)).await?.is_empty());
+    reserve(&world, callbacks, 9).await?;
+    assert_eq!(world.store.login_failures(callbacks, at(0)).await?, [at(9)]);
+    assert_eq!(world.store.login_failures(NETWORK, at(0)).await?, [at(3), at(1)]);
     Ok(())
 }
 

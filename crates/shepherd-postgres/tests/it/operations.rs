@@ -296,3 +296,40 @@ async fn what_hangs_on_a_work_event_is_found_while_it_is_processed() -> TestResu
     work.commit().await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn what_follows_from_an_event_once_is_inserted_once() -> TestResult {
+    let world = World::create().await?;
+    let vm = world.vm().await?;
+    let by = world.requester;
+    let mut work = world.begin().await?;
+    let wanted = EventType::VmCreationRequested;
+    let cause = insert_event(work.as_mut(), wanted, vm, by, EventStatus::Processing).await?;
+    let another = insert_event(work.as_mut(), wanted, vm, by, EventStatus::Processing).await?;
+    let fact = |cause, namespace: &str| shepherd_ports::events::NewEvent {
+        id: id(),
+        event_type: EventType::NamespaceCreated,
+        aggregate_type: shepherd_domain::event::AggregateType::Namespace,
+        aggregate_id: namespace.to_owned(),
+        payload: serde_json::json!({"namespace": namespace}),
+        status: EventStatus::Completed,
+        causation_id: Some(cause),
+        environment: None,
+        created_by: system_actor(),
+        at: at(1),
+        trace_id: None,
+    };
+    let first = fact(cause, "made");
+    let stored = first.id;
+    assert!(work.events().insert_once(first).await?);
+    assert!(!work.events().insert_once(fact(cause, "made")).await?);
+    assert!(work.events().insert_once(fact(cause, "made-too")).await?);
+    assert!(work.events().insert_once(fact(another, "made")).await?);
+    let stored = work.events().find(stored).await?;
+    assert!(stored.is_some_and(|event| event.causation_id == Some(cause) && event.processed_at == Some(at(1))));
+    work.commit().await?;
+
+    let mut work = world.begin().await?;
+    assert!(!work.events().insert_once(fact(cause, "made")).await?);
+    Ok(())
+}

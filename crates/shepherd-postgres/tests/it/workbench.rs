@@ -3,16 +3,17 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::ConnectionTrait as _;
 use shepherd_domain::Environment;
-use shepherd_domain::access::ResourceRole;
+use shepherd_domain::access::{Permission, ResourceRole, Scope};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::{ServiceId, SystemId, UserId};
 use shepherd_domain::page::PageRequest;
 use shepherd_domain::ticket::{PriorityTier, RequestType};
+use shepherd_ports::identity::NewRole;
 use shepherd_ports::workbench::{TicketReferences, TierCounts, WorkbenchFilter, WorkbenchQueries as _, WorkbenchView};
 use uuid::Uuid;
 
 use crate::TestResult;
-use crate::world::{Outcome, World, at, id, insert_service, insert_system, system_actor};
+use crate::world::{Outcome, World, at, id, insert_binding, insert_service, insert_system, system_actor};
 
 const DAY: TimeDelta = TimeDelta::days(1);
 const SECOND: TimeDelta = TimeDelta::seconds(1);
@@ -230,6 +231,52 @@ async fn filters_environments_and_named_approvers_narrow_it() -> TestResult {
     let ended = "UPDATE role_bindings SET expires_at = TIMESTAMPTZ '2001-01-01'";
     world.store.connection().execute_unprepared(ended).await?;
     assert_eq!(numbers(approver, &everything).await?, [1, 2, 3]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_named_role_counts_where_its_binding_does_and_by_its_id_when_it_has_no_key() -> TestResult {
+    let world = World::create().await?;
+    let keyless = NewRole {
+        id: id(),
+        key: None,
+        name: "Board".to_owned(),
+        display_name: None,
+        description: None,
+        permissions: vec![Permission::ApprovalApprove],
+        built_in: false,
+    };
+    let mut work = world.begin().await?;
+    work.roles().insert_role(&keyless, true).await?;
+    insert_binding(
+        work.as_mut(),
+        world.approver,
+        keyless.id,
+        Scope::Global,
+        EnvironmentSet::from_iter([Environment::Prod]),
+    )
+    .await?;
+    work.commit().await?;
+    // The approver's other role is held in test alone.
+    let named = ["role-approver".to_owned(), keyless.id.to_string()];
+    let places = ["test", "prod"];
+    let tickets = named
+        .iter()
+        .flat_map(|name| places.map(|environment| (name, environment)));
+    for (number, (name, environment)) in (1..).zip(tickets) {
+        let row = Row {
+            environment,
+            approvers: format!("ARRAY['{name}']"),
+            ..Row::new(&world, number, DAY)
+        };
+        row.insert(&world).await?;
+    }
+    let (numbers, _) = shown(&world, view(world.approver), &WorkbenchFilter::default()).await?;
+    assert_eq!(
+        numbers,
+        [1, 4],
+        "role-approver in test, and the role without a key in prod"
+    );
     Ok(())
 }
 

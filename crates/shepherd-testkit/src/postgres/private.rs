@@ -26,23 +26,23 @@ const STOP_GRACE: Duration = Duration::from_secs(20);
 const START_ATTEMPTS: u32 = 5;
 
 /// Settings of every private server: loopback only, no sockets in the file system, plain times.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "timezone=UTC",
     "log_timezone=UTC",
     "logging_collector=off",
     "jit=off",
+    // Measurements ask when a row was committed.
+    "track_commit_timestamp=on",
 ];
 
 /// Settings of a server whose data nobody will miss: it does not wait for the disk, and many tests share it.
-const THROWAWAY_SETTINGS: [&str; 6] = [
+const THROWAWAY_SETTINGS: [&str; 5] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
     "max_connections=300",
-    // Measurements ask when a row was committed.
-    "track_commit_timestamp=on",
     "shared_buffers=256MB",
 ];
 

@@ -15,7 +15,7 @@ use super::places::Places;
 use crate::batch::settle;
 use crate::execution::Operations;
 use crate::vm::request::MAX_REASON;
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, policy};
 
 /// What the approver chooses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,10 @@ pub async fn execute(
     };
     if let Some(modified) = &modified {
         ticket.modified_spec = Some(modified.spec.clone());
+    }
+    // Also of one that somebody else has stored: whoever decides about it must be one of those it is left to.
+    if let Some(spec) = &ticket.modified_spec {
+        policy::require_eligible_for(platform, caller, &ticket, spec).await?;
     }
     let places = match Places::find(platform, operations, &ticket, choice).await {
         Ok(places) => places,

@@ -8,6 +8,7 @@ use shepherd_ports::tickets::{HistoryStep, TicketRecord};
 
 use super::workbench::{self, Assessment};
 use super::{TicketRef, visible};
+use crate::external_approval::standing::{self, Standing};
 use crate::{Platform, UseCaseError};
 
 /// A ticket as its requester and its approvers look at it.
@@ -23,6 +24,8 @@ pub struct Detail {
     pub effective_spec: Value,
     /// What there is to say about it now; for those who may view approvals of its environment, while it is pending.
     pub assessment: Option<Assessment>,
+    /// Where it stands with the external system that it was handed to.
+    pub external_approval: Option<Standing>,
     /// Whether the caller may view approvals of its environment, and so also who may decide.
     pub as_approver: bool,
 }
@@ -51,7 +54,9 @@ pub async fn execute(platform: &Platform, caller: &Caller, ticket: &TicketRef) -
     } else {
         None
     };
+    let external_approval = standing::of(platform, ticket.id).await?;
     Ok(Detail {
+        external_approval,
         ticket,
         history,
         original_spec,

@@ -15,12 +15,12 @@ use shepherd_ports::tickets::{SpecChange, TicketRecord};
 use super::TicketRef;
 use crate::execution::specs;
 use crate::vm::request::MAX_REASON;
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, policy};
 
 /// What an approver wants instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modification {
-    /// The whole spec.
+    /// The whole spec; null when none is given, which is refused.
     pub spec: Value,
     /// Why; 1 to 1024 characters.
     pub reason: String,
@@ -42,7 +42,8 @@ pub(crate) struct Checked {
 ///
 /// # Errors
 /// Those of a decision; MODIFIED_SPEC_NOT_SUPPORTED, INVALID_REQUEST_FIELD, VALIDATION_FAILED, REQUIRED_FIELD_REMOVED,
-/// IMMUTABLE_FIELD, TEMPLATE_NOT_FOUND, INSTANCE_SIZE_NOT_FOUND; PRECONDITION_FAILED{current_version}.
+/// IMMUTABLE_FIELD, TEMPLATE_NOT_FOUND, INSTANCE_SIZE_NOT_FOUND; APPROVER_NOT_ELIGIBLE{policy_id} when the policies leave
+/// the new spec to others; PRECONDITION_FAILED{current_version}.
 pub async fn execute(
     platform: &Platform,
     caller: &Caller,
@@ -52,6 +53,7 @@ pub async fn execute(
 ) -> Result<Vec<Warning>, UseCaseError> {
     let ticket = super::decidable(platform, caller, ticket).await?;
     let checked = check(platform, &ticket, modification).await?;
+    policy::require_eligible_for(platform, caller, &ticket, &checked.spec).await?;
     let now = platform.now();
     let mut uow = platform.begin().await?;
     if !store(platform, &mut *uow, caller, &ticket, &checked, version, now).await? {
@@ -111,6 +113,9 @@ pub(crate) async fn check(
             FieldError::new("modification_reason", FieldCode::TooLong).with("max_length", MAX_REASON),
         ])
         .into());
+    }
+    if modification.spec.is_null() {
+        return Err(Problem::invalid_field("modified_spec", FieldCode::Required).into());
     }
     let original = original(platform, ticket).await?;
     let replaced = replacement::replace(ticket.request_type, &original, &modification.spec).map_err(Problem::from)?;

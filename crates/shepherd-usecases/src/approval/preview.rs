@@ -11,7 +11,7 @@ use super::TicketRef;
 use super::approve::Choice;
 use super::modify;
 use crate::execution::{DryRunResult, Examined, Operations, specs};
-use crate::{Platform, UseCaseError, batch};
+use crate::{Platform, UseCaseError, batch, policy};
 
 /// What would be decided.
 #[derive(Clone, Debug, Default)]
@@ -66,14 +66,33 @@ pub async fn execute(
             Err(refused) => return Ok(inadmissible(original, spec, refused)),
         }
     }
-    let examined = if ticket.request_type.is_batch() {
+    let mut examined = if ticket.request_type.is_batch() {
         batch::approve::examine(platform, operations, &ticket, &proposal.choice).await?
     } else {
         let operation = operations.of_request(ticket.request_type)?;
         operation.examine(platform, &ticket, &payload, &proposal.choice).await?
     };
+    if let Some(spec) = &ticket.modified_spec
+        && let Some(refused) = left_to_others(platform, caller, &ticket, spec).await?
+    {
+        examined.findings.blocking.insert(0, refused);
+    }
     warnings.extend(examined.findings.warnings.iter().cloned());
     shown(original, &ticket, examined, warnings)
+}
+
+/// Why this caller may not decide about the spec.
+async fn left_to_others(
+    platform: &Platform,
+    caller: &Caller,
+    ticket: &TicketRecord,
+    spec: &Value,
+) -> Result<Option<Problem>, UseCaseError> {
+    match policy::require_eligible_for(platform, caller, ticket, spec).await {
+        Ok(()) => Ok(None),
+        Err(UseCaseError::Problem(problem)) => Ok(Some(problem)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Without a spec there is nothing that further checks could look at.

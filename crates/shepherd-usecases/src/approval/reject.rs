@@ -16,17 +16,18 @@ use crate::batch::settle;
 use crate::vm::request::MAX_REASON;
 use crate::{Platform, UseCaseError, batch, external_approval};
 
-/// Rejects.
+/// Rejects. Platform administrators may reject what a policy leaves to others, so that no ticket waits for nobody.
 ///
 /// # Errors
-/// TICKET_NOT_FOUND, FORBIDDEN, TICKET_NOT_PENDING, SELF_APPROVAL_FORBIDDEN, VALIDATION_FAILED without a reason.
+/// TICKET_NOT_FOUND, FORBIDDEN, TICKET_NOT_PENDING, APPROVER_NOT_ELIGIBLE, SELF_APPROVAL_FORBIDDEN, VALIDATION_FAILED
+/// without a reason.
 pub async fn execute(
     platform: &Platform,
     caller: &Caller,
     ticket: &TicketRef,
     reason: &str,
 ) -> Result<(), UseCaseError> {
-    let ticket = super::decidable(platform, caller, ticket).await?;
+    let ticket = super::rejectable(platform, caller, ticket).await?;
     let reason = reason.trim();
     if reason.is_empty() {
         return Err(Problem::invalid_field("reason", FieldCode::Required).into());

@@ -114,7 +114,7 @@ fn remembered_since(now: DateTime<Utc>, window: TimeDelta) -> DateTime<Utc> {
 
 /// Whoever has an IPv6 address has its whole /64 to choose from, so that is what counts; IPv4 counts by address, also
 /// when it comes in an IPv6 one.
-fn network(ip: IpAddr) -> String {
+pub(crate) fn network(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

@@ -39,7 +39,7 @@ pub(super) async fn own(platform: &Platform, caller: &Caller, batch: &BatchRef) 
 }
 
 /// What is no number, such as text that no database takes, is the number of no batch.
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     text.len() <= MAX_NUMBER && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 

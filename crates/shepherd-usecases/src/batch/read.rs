@@ -7,6 +7,7 @@ use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::batches::{BatchAudience, BatchChild, BatchFilter, BatchRecord};
 use shepherd_ports::context::Caller;
 
+use super::affected;
 use crate::{Platform, UseCaseError};
 
 /// Most characters of a number, and of what is repeated of something that is none.
@@ -63,7 +64,10 @@ pub async fn find(
     let audience = audience(caller);
     let found = match batch {
         BatchRef::Id(id) => platform.read.get_batch(&audience, *id).await?,
-        BatchRef::Number(number) => platform.read.batch_by_number(&audience, number).await?,
+        BatchRef::Number(number) if affected::is_number(number) => {
+            platform.read.batch_by_number(&audience, number).await?
+        }
+        BatchRef::Number(_) => None,
     };
     let record = found.ok_or_else(|| batch.not_found())?;
     let children = platform.read.batch_children(record.id).await?;

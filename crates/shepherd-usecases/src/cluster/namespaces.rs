@@ -49,7 +49,7 @@ pub async fn create(
     let namespace = registered(platform, caller, &cluster, name).await?;
     let ensured = platform
         .provider
-        .ensure_namespace(id, &namespace.name, namespace.environment)
+        .ensure_namespace(id, &namespace.name, namespace.environment, None)
         .await
         .map_err(|error| {
             refused(name, &cluster.name, &error).unwrap_or_else(|| super::unanswered(platform, &cluster, &error))

@@ -243,11 +243,17 @@ impl Console {
         }
     }
 
-    /// What it means that the stream of the cluster has ended: the machine has stopped, or the cluster failed.
+    /// What it means that the stream of the cluster has ended: the machine has stopped, or the cluster failed. The row
+    /// may not say yet that the machine stops, so the cluster is asked.
     pub async fn end_of_stream(&self, platform: &Platform) -> End {
-        match self.check(platform, self.meter.read(), false).await {
-            Ok(Some(end)) => end,
-            Ok(None) | Err(_) => End::ClusterFailed,
+        if let Ok(Some(end)) = self.check(platform, self.meter.read(), false).await {
+            return end;
+        }
+        let vm = &self.vm;
+        match platform.provider.get_vm(vm.cluster_id, &vm.namespace, &vm.name).await {
+            Ok(Some(seen)) => end_by_status(seen.condition.status(true)).unwrap_or(End::ClusterFailed),
+            Ok(None) => End::VmStopped,
+            Err(_) => End::ClusterFailed,
         }
     }
 

@@ -9,10 +9,10 @@ use shepherd_domain::access::Permission;
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_domain::ticket::{ActorKind, TicketStatus};
+use shepherd_ports::UnitOfWork;
 use shepherd_ports::context::Caller;
 use shepherd_ports::dead_letters::{DeadLetter, JobId};
 use shepherd_ports::tickets::TicketRecord;
-use shepherd_ports::{RepositoryError, UnitOfWork};
 
 use super::{lock_batch, not_found, visible};
 use crate::execution::ending::{self, Ending};
@@ -42,21 +42,13 @@ pub async fn execute(
     };
     match discard.attempt(Thoroughness::Whole).await {
         // What cannot be recorded as it should be is perhaps why the job is dead. The ticket must end all the same.
-        Err(error) if is_lasting(&error) => {
+        Err(error) if error.is_lasting() => {
             tracing::error!(job_id = %id, error = &error as &dyn std::error::Error,
                 "the end of a ticket could not be recorded; the ticket alone fails");
             discard.attempt(Thoroughness::Bare).await
         }
         outcome => outcome,
     }
-}
-
-/// Whether it would be the same the next time.
-fn is_lasting(error: &UseCaseError) -> bool {
-    matches!(
-        error,
-        UseCaseError::Stored { .. } | UseCaseError::Broken(_) | UseCaseError::Repository(RepositoryError::Other(_))
-    )
 }
 
 /// How much of the end of a stuck ticket is recorded.

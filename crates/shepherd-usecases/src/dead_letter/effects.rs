@@ -58,7 +58,11 @@ pub(crate) async fn is_restorable(uow: &mut dyn UnitOfWork, ticket: &TicketRecor
     })
 }
 
-async fn required_vm(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> Result<VmRecord, UseCaseError> {
+/// The machine of a ticket, held until the transaction ends.
+///
+/// # Errors
+/// VM_NOT_FOUND.
+pub(super) async fn required_vm(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> Result<VmRecord, UseCaseError> {
     let id = ticket
         .vm_id
         .ok_or(UseCaseError::Broken("an approved ticket has no machine"))?;

@@ -131,6 +131,8 @@ pub(crate) async fn bring_back(
         .retry()
         .map_err(|error| UseCaseError::invalid_transition("event", &error))?;
     if !uow.events().transition(ticket.event_id, again, None, now).await? {
+        // The event of a machine that is gone was called off.
+        effects::required_vm(uow, ticket).await?;
         return Err(UseCaseError::Broken("the event of a failed ticket has not failed"));
     }
     effects::restore(uow, ticket).await?;

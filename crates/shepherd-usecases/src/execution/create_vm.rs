@@ -1,6 +1,7 @@
 //! CREATE_VM: from the decision to the object on the cluster.
 
 mod checks;
+mod fit;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -22,14 +23,15 @@ use shepherd_ports::providers::{ApplyMode, EnsuredNamespace};
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::vms::{NewRevision, NewVm};
 
-pub(super) use checks::{check_effective, check_namespace, environment_changed, judge, warn_of_disabled};
+pub(super) use checks::{check_namespace, environment_changed};
+pub(super) use fit::{check_effective, check_offered, judge};
 
 use super::findings::{Depth, Examined};
 use super::operation::{Done, Operation, Placed, Work, required};
 use super::steps::{self, Step};
 use super::{Failure, revalidate, specs};
 use crate::approval::approve::Choice;
-use crate::cluster::namespaces;
+use crate::cluster::{gate, namespaces};
 use crate::{Platform, UseCaseError, credential};
 
 /// How the machine is switched at creation.
@@ -102,9 +104,9 @@ impl Operation for CreateVm {
             .await?
             .ok_or_else(|| Problem::not_found(ErrorCode::ClusterNotFound, placed.cluster))?;
         let size = required(placed.size.as_ref(), "a creation was placed without a size")?;
-        Ok(cluster
-            .candidate()
-            .admit(&namespace.name, namespace.environment, size)?)
+        let candidate = cluster.candidate();
+        candidate.admit(&namespace.name, namespace.environment, size)?;
+        Ok(gate::open(&cluster)?)
     }
 
     async fn effects(
@@ -368,11 +370,13 @@ pub(super) async fn revalidate_namespace(platform: &Platform, work: &Work) -> Re
     Err(Failure::Permanent(problem, detail()))
 }
 
+/// Records the fact at once: it is true whatever becomes of the machine. Every attempt at the event is told that the
+/// namespace is its own, so the one after a death here records it, and those after that find it recorded.
 async fn ensure_namespace(platform: &Platform, work: &Work, cluster: &ClusterRecord) -> Result<(), Failure> {
     let namespace = &work.vm.namespace;
     let ensured = platform
         .provider
-        .ensure_namespace(cluster.id, namespace, work.ticket.environment)
+        .ensure_namespace(cluster.id, namespace, work.ticket.environment, Some(work.event.id))
         .await
         .map_err(|error| Failure::of_namespace(namespace, &cluster.name, &error))?;
     if ensured == EnsuredNamespace::Existed {
@@ -386,6 +390,6 @@ async fn ensure_namespace(platform: &Platform, work: &Work, cluster: &ClusterRec
         ..namespaces::created(platform, cluster, namespace, work.ticket.environment, by)
     };
     let mut uow = platform.begin().await?;
-    uow.events().insert(fact).await?;
+    uow.events().insert_once(fact).await?;
     Ok(uow.commit().await?)
 }

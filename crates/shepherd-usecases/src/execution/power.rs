@@ -66,10 +66,8 @@ impl Operation for StopVm {
         let cluster = revalidate::cluster(platform, work.vm.cluster_id, work.ticket.environment).await?;
         let seen = target::machine(platform, &work.vm, &cluster, CODE).await?;
         refuse_deleting(&seen, RequestType::StopVm)?;
-        if is(&seen, VmStatus::Stopped) {
-            return Ok(Done::default());
-        }
-        if !is(&seen, VmStatus::Stopping) && seen.run_strategy.as_deref() != Some(HALTED) {
+        let is_off = is(&seen, VmStatus::Stopped) || is(&seen, VmStatus::Stopping);
+        if !is_off && seen.run_strategy.as_deref() != Some(HALTED) {
             let told = platform
                 .provider
                 .stop_vm(cluster.id, &work.vm.namespace, &work.vm.name)
@@ -170,7 +168,8 @@ fn unless_late(
     Err(Failure::Permanent(problem, seen.message.clone().unwrap_or_default()))
 }
 
-/// The row says STOPPING at once, unless it has moved on; then the projection knows better.
+/// The row says STOPPING at once, unless it has moved on; then the projection knows better. A row that still says
+/// RUNNING of a machine that is off already is behind, and the projection is on its way.
 async fn show_stopping(platform: &Platform, work: &Work) -> Result<(), UseCaseError> {
     let mut uow = platform.begin().await?;
     let Some(vm) = uow.vms().find(work.vm.id).await? else {

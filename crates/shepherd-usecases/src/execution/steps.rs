@@ -15,7 +15,7 @@ pub enum Step {
     Claimed,
     /// Create: what the guest is given is kept.
     PasswordKept,
-    /// Create: the namespace was made, nothing says so yet.
+    /// Create: the namespace was made for this event, maybe nothing says so yet.
     NamespaceMade,
     /// Create: the namespace exists.
     NamespaceEnsured,

@@ -2,6 +2,7 @@
 //!
 //! Anybody can send anything here. The signature over the raw bytes comes before everything that the body says, except
 //! for the id of the ticket, which tells whose secret it has to be. What is unknown is answered as what is not signed.
+//! A network that sends too much of that has to wait, whatever it sends.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
@@ -10,12 +11,15 @@ use shepherd_domain::ActorId;
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::external_approval::{CALLBACK_WINDOW, SubmissionState, Verdict};
 use shepherd_domain::ids::TicketId;
-use shepherd_domain::problem::{ErrorCode, FieldCode, Problem};
+use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::external_approvals::{ExternalStatus, ExternalSystemRecord, SubmissionRecord};
+use zeroize::Zeroizing;
 
 use super::decide::{self, Decision, Outcome};
+use super::fallback;
+use super::opening::{self, Closed};
+use super::throttle::Sender;
 use super::webhook::{Words, understand};
-use super::{fallback, opening};
 use crate::auth::authenticate::RequestMarks;
 use crate::execution::Operations;
 use crate::{Platform, UseCaseError};
@@ -39,7 +43,8 @@ pub struct Received<'a> {
 pub struct Callback {
     /// The ticket.
     pub ticket: TicketId,
-    /// The id that the system gave it.
+    /// The id that the system says it has there. It goes on record and decides nothing: the signature tells who sends
+    /// it.
     pub external_id: String,
     /// A word of the system.
     pub status: String,
@@ -66,13 +71,16 @@ struct About {
 /// Checks who sent it.
 ///
 /// # Errors
-/// WEBHOOK_SIGNATURE_INVALID, also when nothing is known of the ticket; WEBHOOK_STALE when it is signed and more than
-/// five minutes old, or as much ahead.
+/// RATE_LIMIT_EXCEEDED{approval_callback} before anything of it is looked at; WEBHOOK_SIGNATURE_INVALID, also when
+/// nothing is known of the ticket; WEBHOOK_STALE when it is signed and more than five minutes old, or as much ahead;
+/// SERVICE_BUSY when the secret cannot be had now.
 pub async fn verify(
     platform: &Platform,
     received: Received<'_>,
     marks: &RequestMarks,
 ) -> Result<Verified, UseCaseError> {
+    let sender = Sender::at(marks.ip);
+    sender.admit(platform).await?;
     let ticket = serde_json::from_slice::<About>(received.body)
         .ok()
         .map(|about| about.shepherd_ticket_id);
@@ -81,13 +89,13 @@ pub async fn verify(
         None => None,
     };
     let secret = match &known {
-        Some((_, system)) => opening::open_secret(platform, system).await.ok(),
+        Some((_, system)) => secret_of(platform, system).await?,
         None => None,
     };
     let key = secret.as_ref().map_or(NOBODY, |secret| secret.as_slice());
     let right = is_signed(platform, key, &received);
     let (Some((submission, system)), Some(_), true) = (known, secret, right) else {
-        refuse(platform, ticket, marks).await?;
+        refuse(platform, ticket, &sender, marks).await?;
         return Err(Problem::new(ErrorCode::WebhookSignatureInvalid).into());
     };
     if !is_fresh(received.timestamp, platform.now()) {
@@ -112,6 +120,22 @@ async fn known(
     Ok(system.map(|system| (submission, system)))
 }
 
+/// The secret of a system; `None` when the system is gone.
+async fn secret_of(
+    platform: &Platform,
+    system: &ExternalSystemRecord,
+) -> Result<Option<Zeroizing<Vec<u8>>>, UseCaseError> {
+    match opening::open_secret(platform, system).await {
+        Ok(secret) => Ok(Some(secret)),
+        Err(Closed::Gone) => Ok(None),
+        // Whether it is signed cannot be told, so nobody is accused of a forgery; the sender may try again.
+        Err(closed @ (Closed::Store | Closed::Sealed | Closed::Variable)) => {
+            tracing::warn!(system = %system.name, error = %closed, "a callback cannot be verified");
+            Err(Problem::new(ErrorCode::ServiceBusy).into())
+        }
+    }
+}
+
 fn is_signed(platform: &Platform, key: &[u8], received: &Received<'_>) -> bool {
     let timestamp = received.timestamp.unwrap_or_default();
     let hex = received
@@ -130,8 +154,13 @@ fn is_fresh(timestamp: Option<&str>, now: DateTime<Utc>) -> bool {
     sent.is_some_and(|sent| (now - sent).abs() <= window)
 }
 
-/// A forgery is on record before it is answered.
-async fn refuse(platform: &Platform, ticket: Option<TicketId>, marks: &RequestMarks) -> Result<(), UseCaseError> {
+/// A forgery counts, and is on record, before it is answered.
+async fn refuse(
+    platform: &Platform,
+    ticket: Option<TicketId>,
+    sender: &Sender,
+    marks: &RequestMarks,
+) -> Result<(), UseCaseError> {
     let named = ticket.map_or_else(|| "unknown".to_owned(), |ticket| ticket.to_string());
     let entry = AuditEntry::new(AuditAction::ExternalApprovalCallback, "approval_ticket", named)
         .details(json!({"reason": "the signature is not valid"}))
@@ -139,6 +168,7 @@ async fn refuse(platform: &Platform, ticket: Option<TicketId>, marks: &RequestMa
     let context = marks.context(ActorId::system("anonymous"), None);
     let now = platform.now();
     let mut uow = platform.begin().await?;
+    sender.count_failure(platform, &mut *uow).await?;
     platform.audit(&mut *uow, &context, now, [entry]).await?;
     Ok(uow.commit().await?)
 }
@@ -146,7 +176,7 @@ async fn refuse(platform: &Platform, ticket: Option<TicketId>, marks: &RequestMa
 /// Decides the ticket as the system says; answers whether that is how it stands now. What comes again changes nothing.
 ///
 /// # Errors
-/// VALIDATION_FAILED when the ticket has another id there; SELF_APPROVAL_FORBIDDEN.
+/// SELF_APPROVAL_FORBIDDEN.
 pub async fn execute(
     platform: &Platform,
     operations: &Operations,
@@ -160,7 +190,6 @@ pub async fn execute(
         .submission_of(*ticket)
         .await?
         .ok_or(UseCaseError::Broken("a submission that was just read is not there"))?;
-    check_id(&submission, callback)?;
     let words = Words {
         status: &callback.status,
         approver: callback.approver.as_deref(),
@@ -183,7 +212,7 @@ pub async fn execute(
         system,
         verdict: &verdict,
         context: &context,
-        received: Some(received(system, *ticket, callback, &verdict)),
+        received: Some(received(system, &submission, callback, &verdict)),
     };
     match decide::apply(platform, operations, *ticket, &decision).await? {
         Outcome::Decided | Outcome::Noted => Ok(true),
@@ -191,16 +220,6 @@ pub async fn execute(
             let now = platform.read.submission_of(*ticket).await?;
             Ok(now.is_some_and(|submission| stands(&submission, &verdict)))
         }
-    }
-}
-
-/// A system that gave the ticket no id of its own may call it what it likes.
-fn check_id(submission: &SubmissionRecord, callback: &Callback) -> Result<(), Problem> {
-    match &submission.external_id {
-        Some(id) if *id != callback.external_id && *id != submission.ticket_id.to_string() => {
-            Err(Problem::invalid_field("external_ticket_id", FieldCode::UnknownValue))
-        }
-        Some(_) | None => Ok(()),
     }
 }
 
@@ -218,14 +237,25 @@ fn stands(submission: &SubmissionRecord, verdict: &Verdict) -> bool {
     }
 }
 
-fn received(system: &ExternalSystemRecord, ticket: TicketId, callback: &Callback, verdict: &Verdict) -> AuditEntry {
+/// A system that was handed a ticket twice may know it by another id than the one that was kept; both go on record.
+fn received(
+    system: &ExternalSystemRecord,
+    submission: &SubmissionRecord,
+    callback: &Callback,
+    verdict: &Verdict,
+) -> AuditEntry {
     let details: Value = json!({
-        "external_ticket_id": callback.external_id, "decision": verdict.answer, "approver": verdict.approver,
+        "external_ticket_id": callback.external_id, "known_as": submission.external_id,
+        "decision": verdict.answer, "approver": verdict.approver,
     });
-    AuditEntry::new(AuditAction::ExternalApprovalCallback, "approval_ticket", ticket)
-        .ticket(ticket)
-        .parent(super::RESOURCE, system.id)
-        .details(details)
+    AuditEntry::new(
+        AuditAction::ExternalApprovalCallback,
+        "approval_ticket",
+        submission.ticket_id,
+    )
+    .ticket(submission.ticket_id)
+    .parent(super::RESOURCE, system.id)
+    .details(details)
 }
 
 #[cfg(test)]

@@ -3,17 +3,18 @@
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use shepherd_domain::ActorId;
-use shepherd_domain::audit::AuditEntry;
+use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::external_approval::{Answer, SubmissionState, Verdict};
 use shepherd_domain::ids::TicketId;
 use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
-use shepherd_domain::problem::{ErrorCode, FieldCode, Problem};
+use shepherd_domain::problem::{FieldCode, Problem};
 use shepherd_domain::ticket::{ActorKind, DecidedByKind, RequestType, TicketStatus};
 use shepherd_domain::transition::Transition;
 use shepherd_ports::external_approvals::{ExternalSystemRecord, SubmissionRecord};
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::{RequestContext, UnitOfWork};
 
+use super::four_eyes::{self, Ruling};
 use crate::approval::approve::Choice;
 use crate::approval::decide::Approval;
 use crate::approval::places::Places;
@@ -24,13 +25,18 @@ use crate::{Platform, UseCaseError};
 
 /// How often a decision is begun anew because its submission moved on, though not to its end.
 const ATTEMPTS: u32 = 3;
+/// Why a consent of nobody in particular is not enough where requesters must not decide.
+const NAMELESS: &str = "it does not say who decided";
+/// Why a consent is not enough to what an approver has changed since.
+const ANOTHER_SPEC: &str = "it was asked about another spec than the request has now";
 
 /// What became of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The ticket is decided so.
     Decided,
-    /// It is a consent, but the request cannot be placed: the ticket waits for an approver, who sees the consent.
+    /// It is a consent, but the request cannot be placed, or is not what the system saw, or nobody is named who gave it
+    /// where that matters: the ticket waits for an approver, who sees the consent.
     Noted,
     /// The ticket was decided, or the submission had ended, before.
     TooLate,
@@ -74,7 +80,7 @@ pub(super) async fn apply(
         if record.status != TicketStatus::PendingApproval {
             return too_late(platform, ticket).await;
         }
-        check_self_approval(platform, &record, decision.verdict).await?;
+        let ruling = four_eyes::rule(platform, &record, decision.verdict).await?;
         let attempt = Attempt {
             platform,
             operations,
@@ -83,9 +89,11 @@ pub(super) async fn apply(
             step,
             decision,
         };
-        let outcome = match decision.verdict.answer {
-            Answer::Approved => attempt.approve().await?,
-            Answer::Rejected => attempt.reject().await?,
+        let outcome = match (ruling, decision.verdict.answer) {
+            (Ruling::Own(problem), _) => return attempt.refuse(problem).await,
+            (Ruling::Nameless, _) => attempt.note(NAMELESS).await?,
+            (Ruling::Permitted, Answer::Approved) => attempt.approve().await?,
+            (Ruling::Permitted, Answer::Rejected) => attempt.reject().await?,
         };
         if let Some(outcome) = outcome {
             return Ok(outcome);
@@ -102,49 +110,7 @@ async fn too_late(platform: &Platform, ticket: TicketId) -> Result<Outcome, UseC
     Ok(Outcome::TooLate)
 }
 
-/// Whoever asks must not decide where the rule forbids it, by whatever name the system knows that person.
-async fn check_self_approval(
-    platform: &Platform,
-    ticket: &TicketRecord,
-    verdict: &Verdict,
-) -> Result<(), UseCaseError> {
-    let Some(approver) = verdict.approver.as_deref() else {
-        return Ok(());
-    };
-    if platform.settings.self_approval.permits(ticket.environment) {
-        return Ok(());
-    }
-    let approver = approver.trim().to_lowercase();
-    let is_requester = names_of(platform, ticket).await?.contains(&approver);
-    if !is_requester {
-        return Ok(());
-    }
-    Err(Problem::new(ErrorCode::SelfApprovalForbidden)
-        .with("ticket_id", ticket.id.to_string())
-        .with("mode", platform.settings.self_approval.to_string())
-        .into())
-}
-
-/// Every name of the requester, in lower case.
-async fn names_of(platform: &Platform, ticket: &TicketRecord) -> Result<Vec<String>, UseCaseError> {
-    let mut names = vec![ticket.requester_id.to_string()];
-    names.extend(ticket.requester_name.clone());
-    if let Some(requester) = &ticket.context_snapshot.requester {
-        names.push(requester.username.clone());
-        names.extend(requester.display_name.clone());
-    }
-    if let Some(user) = ticket.requester_id.as_user() {
-        let user = platform.read.get_user(user).await?;
-        names.extend(
-            user.into_iter()
-                .flat_map(|user| [Some(user.username), user.email, user.display_name])
-                .flatten(),
-        );
-    }
-    Ok(names.into_iter().map(|name| name.trim().to_lowercase()).collect())
-}
-
-/// One attempt at a decision. Its methods answer `None` when the submission is not as it was read any more.
+/// One attempt at a decision. Its methods answer `None` when submission or ticket are not as they were read any more.
 struct Attempt<'a> {
     platform: &'a Platform,
     operations: &'a Operations,
@@ -156,9 +122,12 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn approve(&self) -> Result<Option<Outcome>, UseCaseError> {
+        if self.submission.offered_spec != self.ticket.modified_spec {
+            return self.note(ANOTHER_SPEC).await;
+        }
         let places = match self.place().await {
             Ok(places) => places,
-            Err(UseCaseError::Problem(problem)) => return self.note(&problem).await,
+            Err(UseCaseError::Problem(problem)) => return self.note(problem.code.as_str()).await,
             Err(error) => return Err(error),
         };
         let now = self.platform.now();
@@ -177,11 +146,11 @@ impl Attempt<'_> {
             Ok(true) => {}
             Ok(false) => {
                 drop(uow);
-                return too_late(self.platform, self.ticket.id).await.map(Some);
+                return self.overtaken().await;
             }
             Err(UseCaseError::Problem(problem)) => {
                 drop(uow);
-                return self.note(&problem).await;
+                return self.note(problem.code.as_str()).await;
             }
             Err(error) => return Err(error),
         }
@@ -205,9 +174,18 @@ impl Attempt<'_> {
         .await?;
         if !rejected {
             drop(uow);
-            return too_late(self.platform, self.ticket.id).await.map(Some);
+            return self.overtaken().await;
         }
         self.finish(uow, now, Outcome::Decided).await
+    }
+
+    /// The ticket is not what was judged: another spec is judged anew, while what is decided stays so.
+    async fn overtaken(&self) -> Result<Option<Outcome>, UseCaseError> {
+        let now = self.platform.read.get_ticket(self.ticket.id).await?;
+        if now.is_some_and(|ticket| ticket.status == TicketStatus::PendingApproval) {
+            return Ok(None);
+        }
+        too_late(self.platform, self.ticket.id).await.map(Some)
     }
 
     /// Where the request goes: what automatic approval would choose.
@@ -240,8 +218,8 @@ impl Attempt<'_> {
     }
 
     /// Notes a consent that leads nowhere by itself, and tells the approvers.
-    async fn note(&self, problem: &Problem) -> Result<Option<Outcome>, UseCaseError> {
-        tracing::info!(ticket_id = %self.ticket.id, %problem, "an external consent cannot be carried out as it is");
+    async fn note(&self, why: &str) -> Result<Option<Outcome>, UseCaseError> {
+        tracing::info!(ticket_id = %self.ticket.id, why, "an external consent cannot be carried out as it is");
         let now = self.platform.now();
         let mut uow = self.platform.begin().await?;
         let pending = uow.tickets().find(self.ticket.id).await?;
@@ -250,11 +228,42 @@ impl Attempt<'_> {
             return too_late(self.platform, self.ticket.id).await.map(Some);
         }
         let message = format!(
-            "{} consented to {}, but it cannot be carried out without an approver: {}.",
-            self.decision.system.name, self.ticket.number, problem.code
+            "{} consented to {}, but it cannot be carried out without an approver: {why}.",
+            self.decision.system.name, self.ticket.number
         );
         super::fallback::tell_approvers(self.platform, &mut *uow, self.ticket, &message, now).await?;
         self.finish(uow, now, Outcome::Noted).await
+    }
+
+    /// Puts on record that the system names the requester, and decides nothing.
+    async fn refuse(&self, problem: Problem) -> Result<Outcome, UseCaseError> {
+        let context = self.decision.context;
+        let mut uow = self.platform.begin().await?;
+        let entry = self.said().failed();
+        self.platform
+            .audit(&mut *uow, context, self.platform.now(), [entry])
+            .await?;
+        uow.commit().await?;
+        Err(problem.into())
+    }
+
+    /// The row about what the system said: that of the callback, or the same about what it said when it was asked.
+    fn said(&self) -> AuditEntry {
+        let Decision {
+            system,
+            verdict,
+            received,
+            ..
+        } = self.decision;
+        let asked = || {
+            AuditEntry::new(AuditAction::ExternalApprovalCallback, "approval_ticket", self.ticket.id)
+                .parent(super::RESOURCE, system.id)
+                .details(json!({"decision": verdict.answer, "approver": verdict.approver, "asked": true}))
+        };
+        let said = received.clone().unwrap_or_else(asked);
+        said.named(&self.ticket.number)
+            .ticket(self.ticket.id)
+            .environment(self.ticket.environment)
     }
 
     /// The decision is the submission's as well; nothing of it is kept otherwise.
@@ -271,7 +280,11 @@ impl Attempt<'_> {
         if !kept {
             return Ok(None);
         }
-        let received = self.decision.received.clone();
+        let received = match outcome {
+            // Nothing else tells of it.
+            Outcome::Noted => Some(self.said()),
+            Outcome::Decided | Outcome::TooLate => self.decision.received.clone(),
+        };
         self.platform
             .audit(&mut *uow, self.decision.context, now, received)
             .await?;

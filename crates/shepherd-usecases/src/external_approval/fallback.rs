@@ -6,7 +6,7 @@ use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
 use shepherd_ports::external_approvals::SubmissionRecord;
 use shepherd_ports::tickets::TicketRecord;
-use shepherd_ports::{RequestContext, UnitOfWork};
+use shepherd_ports::{RepositoryError, RequestContext, UnitOfWork};
 
 use crate::{Platform, UseCaseError};
 
@@ -26,11 +26,7 @@ pub(super) async fn execute(
     let Ok(step) = submission.state.fall_back() else {
         return Ok(false);
     };
-    let ticket = platform
-        .read
-        .get_ticket(submission.ticket_id)
-        .await?
-        .ok_or(UseCaseError::Broken("a submission has no ticket"))?;
+    let ticket = readable(platform, submission).await?;
     let now = platform.now();
     let mut uow = platform.begin().await?;
     if !uow
@@ -40,22 +36,38 @@ pub(super) async fn execute(
     {
         return Ok(false);
     }
-    let entry = AuditEntry::new(AuditAction::ExternalApprovalFallback, "approval_ticket", ticket.id)
-        .named(&ticket.number)
-        .ticket(ticket.id)
-        .environment(ticket.environment)
-        .parent(super::RESOURCE, submission.system_id)
-        .details(json!({"reason": reason, "attempts": submission.attempts, "state": submission.state}));
+    let mut entry = AuditEntry::new(
+        AuditAction::ExternalApprovalFallback,
+        "approval_ticket",
+        submission.ticket_id,
+    )
+    .ticket(submission.ticket_id)
+    .parent(super::RESOURCE, submission.system_id)
+    .details(json!({"reason": reason, "attempts": submission.attempts, "state": submission.state}));
+    if let Some(ticket) = &ticket {
+        entry = entry.named(&ticket.number).environment(ticket.environment);
+        let message = format!(
+            "{} is not decided by an external system any more: {reason}.",
+            ticket.number
+        );
+        tell_approvers(platform, &mut *uow, ticket, &message, now).await?;
+    }
     let context = RequestContext::system(COMPONENT);
     platform.audit(&mut *uow, &context, now, [entry]).await?;
-    let message = format!(
-        "{} is not decided by an external system any more: {reason}.",
-        ticket.number
-    );
-    tell_approvers(platform, &mut *uow, &ticket, &message, now).await?;
     uow.commit().await?;
-    tracing::warn!(ticket_id = %ticket.id, system_id = %submission.system_id, reason, "an external approval fell back");
+    tracing::warn!(ticket_id = %submission.ticket_id, system_id = %submission.system_id, reason, "an external approval fell back");
     Ok(true)
+}
+
+/// The ticket, unless its row is damaged, which must not keep the submission open.
+async fn readable(platform: &Platform, submission: &SubmissionRecord) -> Result<Option<TicketRecord>, RepositoryError> {
+    match platform.read.get_ticket(submission.ticket_id).await {
+        Err(error @ RepositoryError::Other(_)) => {
+            tracing::error!(ticket_id = %submission.ticket_id, error = &error as &dyn std::error::Error, "a ticket cannot be read");
+            Ok(None)
+        }
+        read => read,
+    }
 }
 
 /// Tells those who may decide that a ticket waits for them; the requester only when the own request may be decided.

@@ -128,7 +128,8 @@ impl Findings {
         })
     }
 
-    /// Asks whether requests to the URL would be let out now. Answers the refusal that comes after all findings.
+    /// Asks whether requests to the URL would be let out now. Answers the refusal that comes after all findings. Plain
+    /// HTTP is let out to networks of the allow-list only: whoever runs them answers for who reads along there.
     pub(super) async fn url(&mut self, platform: &Platform, url: &str) -> Option<Problem> {
         let code = match platform.outbound.check(url).await {
             Ok(()) => return None,

@@ -110,7 +110,9 @@ async fn look(platform: &Platform) -> Result<Option<Vec<SubmissionRecord>>, UseC
         );
     }
     for submission in platform.read.abandoned_submissions(ABANDONED).await? {
-        fallback::execute(platform, &submission, visit::NO_SYSTEM).await?;
+        if let Err(error) = fallback::execute(platform, &submission, visit::NO_SYSTEM).await {
+            tracing::error!(submission = %submission.id, error = &error as &dyn std::error::Error, "a submission does not fall back");
+        }
     }
     let per_system = i64::try_from(PER_SYSTEM).unwrap_or(i64::MAX);
     let due = platform.read.due_submissions(platform.now(), per_system).await?;

@@ -69,6 +69,7 @@ async fn probe(platform: &Platform, system: &ExternalSystemRecord) -> Result<(),
             | ProviderFailure::Timeout
             | ProviderFailure::Status(_)
             | ProviderFailure::Answer(_)
+            | ProviderFailure::NoObject
             | ProviderFailure::Failed(_) => (None, message),
         }
     })

@@ -2,12 +2,15 @@
 //!
 //! A ticket is a POST to the address of the system; its state a GET of `<address>/<id>`; a cancellation a POST to
 //! `<address>/<id>/cancel`. Each is signed over the timestamp and the body, which is empty for a GET.
+//!
+//! The same secret signs both ways, so nothing that is sent here may be a callback: each body has a field that callbacks
+//! must not have. A ticket may be sent more than once; receivers tell by `X-Ticket-ID`.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use shepherd_domain::external_approval::{StatusMapping, Verdict, below, is_external_id};
 use shepherd_domain::ids::TicketId;
 use shepherd_domain::redaction::redact_and_truncate;
@@ -145,6 +148,13 @@ fn id_of(ticket: TicketId, body: &[u8]) -> Result<String, ProviderFailure> {
     }
 }
 
+/// What a system says of a ticket. Whoever answers no JSON object was not asked: some page is there, or nothing.
+fn status_of(body: &[u8]) -> Result<Status, ProviderFailure> {
+    let fields: Map<String, Value> = serde_json::from_slice(body).map_err(|_| ProviderFailure::NoObject)?;
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|_| ProviderFailure::Answer("the system answered something that is no status"))
+}
+
 #[async_trait]
 impl ExternalApprovalProvider for Webhook {
     fn system_type(&self) -> &'static str {
@@ -173,8 +183,7 @@ impl ExternalApprovalProvider for Webhook {
         let answer = self
             .exchange(system, OutboundMethod::Get, url, Some(ticket), Vec::new())
             .await?;
-        let status: Status = serde_json::from_slice(&successful(answer)?)
-            .map_err(|_| ProviderFailure::Answer("the system answered something that is no status"))?;
+        let status = status_of(&successful(answer)?)?;
         let words = Words {
             status: &status.status,
             approver: status.approver.as_deref(),
@@ -190,7 +199,10 @@ impl ExternalApprovalProvider for Webhook {
         ticket: TicketId,
         external_id: &str,
     ) -> Result<(), ProviderFailure> {
-        let body = json!({"shepherd_ticket_id": ticket, "external_ticket_id": external_id, "status": "cancelled"});
+        // Sent back as a callback, `event` makes it none.
+        let body = json!({
+            "event": "cancel", "shepherd_ticket_id": ticket, "external_ticket_id": external_id, "status": "cancelled",
+        });
         let url = below(&system.url, &[external_id, "cancel"]);
         let answer = self
             .exchange(
@@ -239,6 +251,17 @@ mod tests {
         for id in ["", "..", "a\\nb"] {
             let body = format!(r#"{{"external_id": "{id}"}}"#);
             assert!(id_of(TICKET, body.as_bytes()).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_status_is_no_answer_of_a_system_that_only_calls_back() {
+        assert_eq!(status_of(br#"{"status": "done"}"#).unwrap().status, "done");
+        for page in [&b""[..], b"OK", b"<html>", b"[]", b"null"] {
+            assert_eq!(status_of(page).err(), Some(ProviderFailure::NoObject));
+        }
+        for wrong in [&b"{}"[..], br#"{"status": 5}"#] {
+            assert!(matches!(status_of(wrong), Err(ProviderFailure::Answer(_))));
         }
     }
 

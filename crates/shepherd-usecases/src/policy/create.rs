@@ -5,13 +5,14 @@ use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::ids::PolicyId;
 use shepherd_ports::context::Caller;
 use shepherd_ports::idempotency::IdempotentRequest;
-use shepherd_ports::policies::PolicyContent;
+use shepherd_ports::policies::{PolicyContent, PolicyRecord};
 
 use super::fields::{Findings, check_allowed, normal_approvers, refused};
 use crate::idempotency::{self, Answer};
 use crate::{Platform, UseCaseError};
 
-/// Writes the policy. It is for requests that are submitted from now on.
+/// Writes the policy. It is for requests that are submitted from now on. A repeated request is answered as the first was,
+/// whatever has become of the policy since.
 ///
 /// # Errors
 /// FORBIDDEN, VALIDATION_FAILED, POLICY_NOT_ALLOWED{reason}, POLICY_NAME_EXISTS, EXTERNAL_SYSTEM_NOT_FOUND.
@@ -20,8 +21,11 @@ pub async fn execute(
     caller: &Caller,
     content: PolicyContent,
     request: Option<&IdempotentRequest>,
-) -> Result<Answer<PolicyId>, UseCaseError> {
+) -> Result<Answer<PolicyRecord>, UseCaseError> {
     super::require_reach(caller, content.environment)?;
+    if let Some(answer) = idempotency::replay(platform, request).await? {
+        return Ok(answer);
+    }
     let content = PolicyContent {
         approvers: normal_approvers(content.approvers),
         ..content
@@ -41,9 +45,11 @@ pub async fn execute(
         .named(&content.name)
         .details(json!(content));
     platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
-    idempotency::store(platform, &mut *uow, request, &id).await?;
+    let written = uow.policies().hold(id).await?;
+    let written = written.ok_or(UseCaseError::Broken("a policy that was just written is not there"))?;
+    idempotency::store(platform, &mut *uow, request, &written).await?;
     uow.commit().await?;
-    Ok(Answer::fresh(id))
+    Ok(Answer::fresh(written))
 }
 
 async fn check(platform: &Platform, content: &PolicyContent) -> Result<(), UseCaseError> {
@@ -59,5 +65,5 @@ async fn check(platform: &Platform, content: &PolicyContent) -> Result<(), UseCa
         .references(platform, Some(&content.matchers), Some(&content.approvers))
         .await?;
     findings.end()?;
-    Ok(check_allowed(platform, content)?)
+    Ok(check_allowed(content, platform.settings.allow_prod_auto_approval)?)
 }

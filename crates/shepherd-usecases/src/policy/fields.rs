@@ -140,14 +140,14 @@ pub(super) fn normal_approvers(approvers: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-/// POLICY_NOT_ALLOWED{reason} for what no policy can do.
-pub(super) fn check_allowed(platform: &Platform, content: &PolicyContent) -> Result<(), Problem> {
+/// POLICY_NOT_ALLOWED{reason} for what no policy can do; whether it may approve in prod depends on the configuration.
+pub(super) fn check_allowed(content: &PolicyContent, allow_prod_auto_approval: bool) -> Result<(), Problem> {
     let admitted = admit(
         content.operation,
         content.environment,
         content.requires_approval,
         content.external_system_id.is_some(),
-        platform.settings.allow_prod_auto_approval,
+        allow_prod_auto_approval,
     );
     admitted.map_err(|reason| Problem::new(ErrorCode::PolicyNotAllowed).with("reason", reason.as_str()))
 }

@@ -49,9 +49,7 @@ pub async fn execute(
     command: UpdatePolicy,
     version: Option<i64>,
 ) -> Result<(), UseCaseError> {
-    let found = platform.read.get_policy(id).await?;
-    let found = found.ok_or_else(|| super::missing(id))?;
-    super::require_reach(caller, found.content.environment)?;
+    super::reachable(platform, caller, id).await?;
     if let Some(environment) = command.environment {
         super::require_reach(caller, environment)?;
     }
@@ -72,7 +70,8 @@ pub async fn execute(
     super::require_reach(caller, before.environment)?;
     let after = command.applied(&before);
     if after != before {
-        check_allowed(platform, &after)?;
+        // A policy that approves in prod can be switched off, and changed while it is, also when it may not any more.
+        check_allowed(&after, platform.settings.allow_prod_auto_approval || !after.enabled)?;
     }
     let changed = uow
         .policies()

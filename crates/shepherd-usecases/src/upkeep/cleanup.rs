@@ -61,7 +61,8 @@ pub(super) async fn limits(platform: &Platform) -> Result<u64, UseCaseError> {
     Ok(exemptions + remove(platform, Transient::LimitCounters, ago(now, HOUR)).await?)
 }
 
-/// Removes jobs that were given up long ago; their tickets tell what became of them.
+/// Removes jobs that were given up long ago; their tickets tell what became of them. Those of tickets that are stuck
+/// stay.
 pub(super) async fn dead_letters(platform: &Platform) -> Result<u64, UseCaseError> {
     let kept = platform.settings.upkeep.dead_letters;
     remove(platform, Transient::DeadLetters, ago(platform.now(), kept)).await

@@ -12,6 +12,7 @@ use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::tickets::ServiceFacts;
 
 use super::dry_run::{self, DryRun};
+use crate::cluster::gate;
 use crate::{Platform, UseCaseError};
 
 /// What would be created.
@@ -103,7 +104,8 @@ pub async fn run(
 }
 
 async fn best(platform: &Platform, sample: &Sample<'_>) -> Result<Option<ClusterRecord>, UseCaseError> {
-    let clusters = platform.read.enabled_clusters().await?;
+    let mut clusters = platform.read.enabled_clusters().await?;
+    clusters.retain(|cluster| gate::open(cluster).is_ok());
     let candidates: Vec<_> = clusters.iter().map(ClusterRecord::candidate).collect();
     let best = placement::eligible(&candidates, sample.namespace, sample.environment, sample.size)
         .first()

@@ -10,10 +10,9 @@ use shepherd_domain::ids::{ExternalSystemId, InstanceSizeId, PolicyId, ServiceId
 use shepherd_domain::policy::{Candidate, Explanation, PolicyEnvironment, PolicyOperation};
 use shepherd_domain::ticket::RequestType;
 use shepherd_ports::policies::{PolicyContent, PolicyRecord};
-use shepherd_usecases::UseCaseError;
 use shepherd_usecases::policy::explain::{self, ExplainRule};
 use shepherd_usecases::policy::update::{self, UpdatePolicy};
-use shepherd_usecases::policy::{create, delete as remove};
+use shepherd_usecases::policy::{self, create, delete as remove};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -172,7 +171,7 @@ struct CreateApprovalPolicyRequest {
     /// Whether requests wait; true when absent.
     requires_approval: Option<bool>,
     /// Ids of users, and keys of roles (ids of roles without one); absent or empty for every holder of
-    /// `approval:approve`. Nobody else decides, administrators included.
+    /// `approval:approve`. Nobody else approves, administrators included; whoever administers the platform may reject.
     #[schema(max_items = 100)]
     approvers: Option<Vec<String>>,
     /// The external system that is asked as well.
@@ -192,6 +191,8 @@ struct CreateApprovalPolicyRequest {
 async fn post_policy(api: web::Data<Api>, auth: Authorized<Manage, Json<CreateApprovalPolicyRequest>>) -> Answer {
     let request = auth.idempotent(&api);
     let Json(body) = auth.body;
+    // Patterns are fields: what is wrong with them is for those alone who may write the policy.
+    policy::require_reach(&auth.caller, body.environment)?;
     let content = PolicyContent {
         name: body.name,
         description: body.description,
@@ -205,7 +206,7 @@ async fn post_policy(api: web::Data<Api>, auth: Authorized<Manage, Json<CreateAp
         enabled: body.enabled.unwrap_or(true),
     };
     let answer = create::execute(&api.platform, &auth.caller, content, request.as_ref()).await?;
-    let record = stored(&api, answer.outcome).await?;
+    let record = answer.outcome;
     Ok(created(
         format!("{BASE}/admin/approval-policies/{}", record.id),
         record.row_version,
@@ -219,7 +220,7 @@ async fn post_policy(api: web::Data<Api>, auth: Authorized<Manage, Json<CreateAp
 #[get("/admin/approval-policies/{policy_id}")]
 async fn get_policy(api: web::Data<Api>, _auth: Authorized<Manage>, id: web::Path<String>) -> Answer {
     let id: PolicyId = path_id("policy_id", &id)?;
-    let record = shepherd_usecases::policy::find(&api.platform, id).await?;
+    let record = policy::find(&api.platform, id).await?;
     Ok(versioned(record.row_version, ApprovalPolicy::from(record)))
 }
 
@@ -267,6 +268,7 @@ async fn patch_policy(
 ) -> Answer {
     let id: PolicyId = path_id("policy_id", &id)?;
     let Json(body) = auth.body;
+    policy::reachable(&api.platform, &auth.caller, id).await?;
     let matchers = body.matchers.map(|matchers| matchers.unwrap_or_default().parse());
     let command = UpdatePolicy {
         name: body.name,
@@ -283,7 +285,7 @@ async fn patch_policy(
         enabled: body.enabled,
     };
     update::execute(&api.platform, &auth.caller, id, command, version.0).await?;
-    let record = stored(&api, id).await?;
+    let record = policy::find(&api.platform, id).await?;
     Ok(versioned(record.row_version, ApprovalPolicy::from(record)))
 }
 
@@ -317,7 +319,8 @@ enum ExplainedOperation {
     MigrateVm,
 }
 
-/// A request as far as it is described. What is not said of it matches nothing that asks for it.
+/// A request as far as it is described. What is not said of it matches nothing that asks for it; without a size it may
+/// need special hardware, so a policy that makes requests wait matches either way, and one that approves does not.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"operation": "CREATE_VM", "environment": "test", "namespace": "dev-web", "cpu_cores": 2}))]
@@ -420,12 +423,4 @@ async fn post_explain(api: web::Data<Api>, auth: Authorized<Manage, Json<Explain
     let Json(body) = auth.body;
     let explanation = explain::execute(&api.platform, &auth.caller, body.into()).await?;
     Ok(HttpResponse::Ok().json(PolicyExplanation::from(explanation)))
-}
-
-async fn stored(api: &Api, id: PolicyId) -> Result<PolicyRecord, UseCaseError> {
-    api.platform
-        .read
-        .get_policy(id)
-        .await?
-        .ok_or(UseCaseError::Broken("a policy that was just written is not there"))
 }

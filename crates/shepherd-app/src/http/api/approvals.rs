@@ -199,14 +199,13 @@ struct ApproveRequest {
     modification_reason: Option<String>,
 }
 
-/// A spec and the reason for it, which come together.
-fn modification(spec: Option<Value>, reason: Option<String>) -> Result<Option<Modification>, Problem> {
-    match (spec, reason) {
-        (Some(spec), Some(reason)) => Ok(Some(Modification { spec, reason })),
-        (Some(_), None) => Err(Problem::invalid_field("modification_reason", FieldCode::Required)),
-        (None, Some(_)) => Err(Problem::invalid_field("modified_spec", FieldCode::Required)),
-        (None, None) => Ok(None),
-    }
+/// A spec and the reason for it, which come together: what is missing is given as nothing, and refused as that once it
+/// is known that the caller may decide.
+fn modification(spec: Option<Value>, reason: Option<String>) -> Option<Modification> {
+    (spec.is_some() || reason.is_some()).then(|| Modification {
+        spec: spec.unwrap_or_default(),
+        reason: reason.unwrap_or_default(),
+    })
 }
 
 /// Approve
@@ -223,7 +222,7 @@ async fn post_approve(
         storage_class: body.selected_storage_class,
         template_version: body.selected_template_version,
         comment: body.comment,
-        modification: modification(body.modified_spec, body.modification_reason)?,
+        modification: modification(body.modified_spec, body.modification_reason),
     };
     approve::execute(
         &api.platform,

@@ -1,14 +1,15 @@
-//! External approval systems, and what they call back with.
+//! External approval systems; what they call back with is in `callback`.
+
+mod callback;
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
+use actix_web::{HttpResponse, delete, get, patch, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shepherd_domain::external_approval::{Meaning, SystemType};
-use shepherd_domain::ids::{ExternalSystemId, TicketId};
+use shepherd_domain::ids::ExternalSystemId;
 use shepherd_ports::external_approvals::ExternalSystemRecord;
-use shepherd_usecases::external_approval::callback::{self, Callback, Received};
 use shepherd_usecases::external_approval::create::{self, CreateExternalSystem, Headers, Words};
 use shepherd_usecases::external_approval::update::{self, UpdateExternalSystem};
 use shepherd_usecases::{UseCaseError, external_approval};
@@ -19,16 +20,12 @@ use zeroize::Zeroizing;
 
 use super::BASE;
 use crate::http::Api;
-use crate::http::extract::{
-    Authorized, IfMatch, Json, Query, checked_body, marks, page, path_id, present, requirements, signed_body,
-};
+use crate::http::extract::{Authorized, IfMatch, Json, Query, page, path_id, present, requirements};
 use crate::http::respond::{Answer, Pagination, created, versioned};
 
 const DEFAULT_TIMEOUT: i32 = 30;
 const DEFAULT_RETRIES: i32 = 3;
 const DEFAULT_POLL_INTERVAL: i32 = 60;
-/// Most bytes of a callback: nobody has to be known to send one.
-const MAX_CALLBACK_BYTES: usize = 64 * 1024;
 
 requirements! {
     /// `approval:external`
@@ -41,8 +38,8 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(post_system)
         .service(patch_system)
         .service(delete_system)
-        .service(test_system)
-        .service(call_back);
+        .service(test_system);
+    callback::routes(config);
 }
 
 /// A system that decides tickets. Its signing secret and the values of its headers are never returned.
@@ -173,7 +170,14 @@ impl From<ExternalStatusMeaning> for Meaning {
 /// Everything that is sent to it carries `X-Shepherd-Timestamp`, the seconds since 1970, `X-Signature-256`, which is
 /// `sha256=` and the HMAC-SHA256 in hex of timestamp, `.` and body under the secret, and `X-Ticket-ID`. A ticket is a
 /// POST to `webhook_url`; it is asked for by a GET of `webhook_url/{external_id}`, and withdrawn by a POST to
-/// `webhook_url/{external_id}/cancel`.
+/// `webhook_url/{external_id}/cancel`, whose body has `"event": "cancel"`.
+///
+/// A ticket is sent again when its answer did not arrive: receivers tell it by `X-Ticket-ID`, take it once and answer
+/// the same `external_id`. Until one has arrived, `{external_id}` is the id of the ticket.
+///
+/// A system that only calls back answers the GET with 404, 405, 410 or 501, or with a success that is no JSON object.
+/// Everything else that is no state of the ticket, 401 and 403 among it, is a failure; after `retry_count` retries the
+/// ticket goes back to the approvers.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -186,7 +190,9 @@ struct CreateExternalApprovalSystemRequest {
     #[schema(min_length = 1, max_length = 63)]
     name: String,
     system_type: ExternalSystemType,
-    /// HTTPS to a public address or to a network of the allow-list; HTTP to the latter only.
+    /// HTTPS to a public address or to a network of the allow-list; HTTP to the latter only. What goes by HTTP can be
+    /// read on its way: tickets, decisions and the headers with their values. Only the signature protects it, against
+    /// changes.
     #[schema(min_length = 1, max_length = 2048)]
     webhook_url: String,
     /// Signs both ways. One is made, and returned this once, when it is absent.
@@ -341,73 +347,6 @@ async fn test_system(api: web::Data<Api>, auth: Authorized<Manage>, id: web::Pat
         success: outcome.success,
         message: outcome.message,
     }))
-}
-
-/// What a system decided.
-///
-/// It carries `X-Shepherd-Timestamp`, at most five minutes from now, and `X-Signature-256` as tickets do.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({
-    "shepherd_ticket_id": "01983f0e-7c1e-7aa0-8000-2f6d2c1d9a10", "external_ticket_id": "CHG-4711", "status": "approved",
-    "approver": "dora@example.org", "comments": "in the change window", "approved_at": "2026-11-21T12:00:00Z",
-}))]
-struct ApprovalCallbackRequest {
-    #[schema(value_type = Uuid)]
-    shepherd_ticket_id: TicketId,
-    /// As the system named it when it took the ticket.
-    #[schema(min_length = 1, max_length = 255)]
-    external_ticket_id: String,
-    /// A word of the system; its status mapping says what it means.
-    #[schema(min_length = 1, max_length = 64)]
-    status: String,
-    /// Who decided there.
-    #[schema(max_length = 255)]
-    approver: Option<String>,
-    #[schema(max_length = 4096)]
-    comments: Option<String>,
-    /// When it was decided there.
-    #[schema(max_length = 64)]
-    approved_at: Option<String>,
-}
-
-/// What became of a callback.
-#[derive(Serialize, ToSchema)]
-struct ApprovalCallbackAnswer {
-    /// Whether things stand now as it says. What comes again is answered as before; what comes too late is not.
-    accepted: bool,
-}
-
-/// Take the decision of an external approval system
-#[utoipa::path(tag = "approvals", operation_id = "approval_callback", request_body = ApprovalCallbackRequest, responses((status = 200, body = ApprovalCallbackAnswer)))]
-#[post("/webhooks/approval-callback")]
-async fn call_back(api: web::Data<Api>, request: HttpRequest, payload: web::Payload) -> Answer {
-    let bytes = signed_body(&api, &request, payload, MAX_CALLBACK_BYTES).await?;
-    let marks = marks(&request);
-    let received = Received {
-        timestamp: header(&request, "x-shepherd-timestamp"),
-        signature: header(&request, "x-signature-256"),
-        body: &bytes,
-    };
-    let verified = callback::verify(&api.platform, received, &marks).await?;
-    let body: ApprovalCallbackRequest = checked_body(&api, &bytes)?;
-    let callback = Callback {
-        ticket: body.shepherd_ticket_id,
-        external_id: body.external_ticket_id,
-        status: body.status,
-        approver: body.approver,
-        comments: body.comments,
-        approved_at: body.approved_at,
-    };
-    let accepted = callback::execute(&api.platform, &api.operations, &verified, &callback, &marks).await?;
-    Ok(HttpResponse::Ok().json(ApprovalCallbackAnswer { accepted }))
-}
-
-/// The one value of a header; nothing when there are several, which nobody can have signed.
-fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
-    let mut values = request.headers().get_all(name);
-    let value = values.next()?.to_str().ok();
-    values.next().map_or(value, |_| None)
 }
 
 fn sealable(headers: BTreeMap<String, String>) -> Headers {

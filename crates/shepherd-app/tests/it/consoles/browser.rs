@@ -37,7 +37,9 @@ pub async fn ask(caller: &Caller, vm: &str) -> Reply {
 #[track_caller]
 pub fn token(reply: &Reply) -> String {
     let cookie = reply.header("set-cookie");
-    let value = cookie.strip_prefix("vnc_bootstrap=").and_then(|rest| rest.split_once(';'));
+    let value = cookie
+        .strip_prefix("vnc_bootstrap=")
+        .and_then(|rest| rest.split_once(';'));
     let (value, _) = value.expect("an answer with access gives a token");
     assert!(!value.is_empty(), "the cookie was taken back");
     value.to_owned()
@@ -72,18 +74,18 @@ pub fn knock(world: &World, at: &Replica, vm: &str, token: &str) -> RequestBuild
 }
 
 /// The WebSocket, or the refusal.
-pub async fn answered(request: RequestBuilder) -> Result<Socket, Reply> {
+pub async fn answered(request: RequestBuilder) -> Result<Socket, Box<Reply>> {
     let response = request.send().await.expect("the server should answer");
     if response.status() != 101 {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("the answer should be complete");
         let body = serde_json::from_str(&text).unwrap_or_default();
-        return Err(Reply {
+        return Err(Box::new(Reply {
             status,
             headers,
             text,
             body,
-        });
+        }));
     }
     let header = |name: &str| response.headers()[name].to_str().unwrap_or_default().to_owned();
     assert_eq!(header("sec-websocket-accept"), ACCEPT);
@@ -109,7 +111,7 @@ pub async fn enter(world: &World, at: &Replica, vm: &str, token: &str) -> Socket
 pub async fn refusal(request: RequestBuilder) -> Reply {
     match answered(request).await {
         Ok(_) => panic!("the console was opened"),
-        Err(reply) => reply,
+        Err(reply) => *reply,
     }
 }
 
@@ -123,13 +125,17 @@ pub async fn opened(world: &World, caller: &Caller, at: &Replica, vm: &str) -> S
 
 /// Waits for the machine's greeting and answers it up to the point where the screen may be asked for.
 pub async fn greet(socket: &mut Socket) {
-    let said = timeout(PATIENCE, socket.next()).await.expect("the machine should greet");
+    let said = timeout(PATIENCE, socket.next())
+        .await
+        .expect("the machine should greet");
     assert_eq!(said.unwrap().unwrap(), Message::binary(b"RFB 003.008\n".to_vec()));
     let hello = Message::binary(b"RFB 003.008\n\x01\x01".to_vec());
     socket.send(hello).await.unwrap();
-    let mut left = 2 + 4 + 24;
+    let mut left: usize = 2 + 4 + 24;
     while left > 0 {
-        let said = timeout(PATIENCE, socket.next()).await.expect("the machine should answer");
+        let said = timeout(PATIENCE, socket.next())
+            .await
+            .expect("the machine should answer");
         let length = said.unwrap().unwrap().into_data().len();
         left = left.saturating_sub(length);
     }
@@ -230,7 +236,7 @@ async fn carry(socket: Socket, viewer: DuplexStream) {
     let (mut from_viewer, mut to_viewer) = tokio::io::split(viewer);
     let (mut sink, mut stream) = socket.split();
     let out = async {
-        let mut buffer = vec![0; PIPE];
+        let mut buffer = vec![0_u8; PIPE];
         while let Ok(length @ 1..) = from_viewer.read(&mut buffer).await {
             let message = Message::binary(buffer[..length].to_vec());
             if sink.send(message).await.is_err() {

@@ -14,14 +14,17 @@ fn process(replica: &Replica) -> PathBuf {
     let told = format!("SERVER_PORT={port}");
     let binary = std::fs::canonicalize(BINARY).unwrap();
     let processes = std::fs::read_dir("/proc").expect("processes are found in /proc, which only Linux has");
-    let found = processes.filter_map(Result::ok).map(|process| process.path()).find(|process| {
-        let runs_it = std::fs::read_link(process.join("exe")).is_ok_and(|running| running == binary);
-        let was_told = || {
-            std::fs::read(process.join("environ"))
-                .is_ok_and(|variables| variables.split(|byte| *byte == 0).any(|it| it == told.as_bytes()))
-        };
-        runs_it && was_told()
-    });
+    let found = processes
+        .filter_map(Result::ok)
+        .map(|process| process.path())
+        .find(|process| {
+            let runs_it = std::fs::read_link(process.join("exe")).is_ok_and(|running| running == binary);
+            let was_told = || {
+                std::fs::read(process.join("environ"))
+                    .is_ok_and(|variables| variables.split(|byte| *byte == 0).any(|it| it == told.as_bytes()))
+            };
+            runs_it && was_told()
+        });
     found.expect("the replica should run")
 }
 
@@ -37,6 +40,7 @@ pub fn resident_mib(replica: &Replica) -> u64 {
 pub fn terminate(replica: &Replica) {
     let process = process(replica);
     let id = process.file_name().expect("a process has an id");
-    let status = Command::new("kill").arg("-TERM").arg(id).status().unwrap();
+    let script = "kill -TERM \"$0\"";
+    let status = Command::new("sh").args(["-c", script]).arg(id).status().unwrap();
     assert!(status.success());
 }

@@ -71,7 +71,11 @@ async fn an_approval_gives_access(world: &World, vm: &str) {
     );
     assert!(world.home.count(&told).await >= 1, "the requester is told");
     let audited = world.audit_of(&ticket).await;
-    assert_eq!(audited[..2], ["vnc.request_submitted", "approval.approve"], "{audited:?}");
+    assert_eq!(
+        audited[..2],
+        ["vnc.request_submitted", "approval.approve"],
+        "{audited:?}"
+    );
     let approved = status(world, vm).await;
     assert_eq!(
         (&approved["status"], &approved["ticket_id"]),

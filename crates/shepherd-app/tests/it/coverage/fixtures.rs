@@ -56,12 +56,31 @@ impl Fixtures {
         }
         world.wait_for_queue().await;
         for ids in [&mut test, &mut prod] {
-            let job = crate::dead_letters::bury(&world.home, &ids["event_id"]).await;
-            ids.insert("job_id", job);
+            let event = withdrawn(world, &ids["ticket_id"]).await;
+            ids.insert("job_id", crate::dead_letters::bury(&world.home, &event).await);
         }
         Self { test, prod }
     }
 }
+
+/// The event of a request like this one that was withdrawn: whatever becomes of the others, its job stays as it is.
+async fn withdrawn(world: &World, ticket: &str) -> String {
+    let insert = format!(
+        "WITH event AS ( \
+             INSERT INTO domain_events \
+             SELECT (jsonb_populate_record(e, jsonb_build_object('id', gen_random_uuid(), 'status', 'CANCELLED'))).* \
+             FROM domain_events e JOIN approval_tickets t ON t.event_id = e.id WHERE t.id = '{ticket}' RETURNING id \
+         ) \
+         INSERT INTO approval_tickets ({COPIED}, id, event_id, number, status) \
+         SELECT {COPIED}, gen_random_uuid(), event.id, next_ticket_number(), 'CANCELLED' \
+         FROM approval_tickets, event WHERE approval_tickets.id = '{ticket}' RETURNING event_id::text"
+    );
+    one(world, &insert).await
+}
+
+/// What a copy of a ticket has in common with it.
+const COPIED: &str = "request_type, environment, requester_id, reason, system_id, service_id, template_id, \
+                      instance_size_id, namespace, context_snapshot";
 
 /// The rows of a snapshot, a clone and a migration of a machine, as its operations would leave them.
 async fn beside(world: &World, vm: &str, ticket: &str) -> [(&'static str, String); 4] {

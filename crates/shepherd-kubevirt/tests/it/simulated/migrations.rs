@@ -30,7 +30,7 @@ async fn nowhere_to_go() -> (Simulator, Arc<KubeVirtProvider>) {
     let simulator = Simulator::start(config).await.expect("the simulator starts");
     let (provider, _) = provider(&simulator.kubeconfig(), CallLimits::default());
     provider
-        .ensure_namespace(CLUSTER, NAMESPACE, Environment::Test)
+        .ensure_namespace(CLUSTER, NAMESPACE, Environment::Test, None)
         .await
         .expect("the namespace can be made");
     apply(&provider, Plan::new(NAMESPACE, NAME).running()).await;

@@ -14,6 +14,7 @@ use shepherd_ports::namespaces::NamespaceRecord;
 use shepherd_ports::templates::TemplateRecord;
 use shepherd_ports::tickets::{ServiceFacts, TicketRecord};
 
+use super::fit::{check_offered, judge};
 use super::{render, stored, vm_name};
 use crate::approval::approve::Choice;
 use crate::approval::suggest;
@@ -63,6 +64,7 @@ pub(super) async fn examine(
 
     let cluster = choose_cluster(platform, ticket, &spec, size.as_ref(), choice).await;
     let cluster = findings.keep(cluster)?.flatten();
+    let cluster = cluster.and_then(|cluster| findings.check(within_reach(cluster, ticket, &spec.namespace)));
     if let Some(cluster) = &cluster {
         check_cluster(cluster, &mut findings);
     }
@@ -81,7 +83,7 @@ pub(super) async fn examine(
     let found = size.ok_or_else(|| Problem::not_found(ErrorCode::InstanceSizeNotFound, spec.instance_size_id));
     let size = findings.check(found);
     if let Some(size) = &size {
-        warn_of_disabled(size, &mut findings.warnings);
+        check_offered(size, &[original.spec.instance_size_id], &mut findings);
     }
     if let (Some(cluster), Some(size)) = (&cluster, &size) {
         findings.check(cluster.candidate().admit_size(size));
@@ -254,7 +256,8 @@ async fn choose_cluster(
         return Ok(Some(cluster));
     }
     let Some(size) = size else { return Ok(None) };
-    let clusters = platform.read.enabled_clusters().await?;
+    let mut clusters = platform.read.enabled_clusters().await?;
+    clusters.retain(|cluster| gate::open(cluster).is_ok());
     let candidates: Vec<_> = clusters.iter().map(ClusterRecord::candidate).collect();
     let only = match placement::eligible(&candidates, &spec.namespace, ticket.environment, size)[..] {
         [only] => Some(only.id),
@@ -265,14 +268,23 @@ async fn choose_cluster(
     Ok(Some(found))
 }
 
-/// Disabled, not HEALTHY, or rebuilding what is known of it: the first that holds.
+/// A cluster that takes no part, or not in the environment of the ticket, is not looked into: whoever decides about one
+/// environment learns nothing of the other's clusters, not even their names.
+fn within_reach(cluster: ClusterRecord, ticket: &TicketRecord, namespace: &str) -> Result<ClusterRecord, Problem> {
+    cluster.candidate().admit_enabled()?;
+    if cluster.environment == ticket.environment {
+        return Ok(cluster);
+    }
+    Err(Problem::new(ErrorCode::NamespaceClusterEnvMismatch)
+        .with("namespace", namespace)
+        .with("namespace_env", ticket.environment.as_str())
+        .with("cluster_env", cluster.environment.as_str()))
+}
+
+/// Not HEALTHY, or rebuilding what is known of it: the first that holds.
 fn check_cluster(cluster: &ClusterRecord, findings: &mut Findings) {
     let candidate = cluster.candidate();
-    let checked = candidate
-        .admit_enabled()
-        .and_then(|()| candidate.admit_health())
-        .and_then(|()| gate::open(cluster));
-    findings.check(checked);
+    findings.check(candidate.admit_health().and_then(|()| gate::open(cluster)));
 }
 
 fn check_environment(
@@ -331,14 +343,6 @@ async fn choose_template(
     }
 }
 
-/// INSTANCE_SIZE_DISABLED_SINCE_REQUEST.
-pub(in crate::execution) fn warn_of_disabled(size: &InstanceSize, warnings: &mut Vec<Warning>) {
-    if !size.enabled {
-        let warning = Warning::new(WarningCode::InstanceSizeDisabledSinceRequest);
-        warnings.push(warning.with("instance_size", size.name.as_str()));
-    }
-}
-
 fn choose_storage(
     platform: &Platform,
     cluster: &ClusterRecord,
@@ -352,61 +356,4 @@ fn choose_storage(
         .warnings
         .extend(suggest::stale_storage(cluster, platform.now()));
     storage_class
-}
-
-/// Checks the numbers a machine would have against its size, all of them.
-pub(in crate::execution) fn judge(
-    numbers: EffectiveNumbers,
-    size: &InstanceSize,
-    environment: Environment,
-    findings: &mut Findings,
-) {
-    findings.check(size.check_disk(numbers.disk_gb));
-    let pairs = [
-        ("cpu", numbers.cpu_request, numbers.cpu_cores),
-        ("memory", numbers.memory_request_mb, numbers.memory_mb),
-    ];
-    let problem = |code, (resource, request, limit): (&str, i32, i32)| {
-        Problem::new(code)
-            .with("resource", resource)
-            .with("request", request)
-            .with("limit", limit)
-    };
-    let exceeding = pairs.into_iter().filter(|(_, request, limit)| request > limit);
-    findings
-        .blocking
-        .extend(exceeding.map(|pair| problem(ErrorCode::OvercommitInvalid, pair)));
-    let shared = pairs
-        .into_iter()
-        .filter(|(_, request, limit)| size.dedicated_cpu && request < limit);
-    findings
-        .blocking
-        .extend(shared.map(|pair| problem(ErrorCode::DedicatedCpuOvercommitConflict, pair)));
-    findings.check(size.check_memory(numbers.memory_mb));
-    if environment == Environment::Prod && numbers.is_overcommitted() {
-        let warning = Warning::new(WarningCode::ProdOvercommit).with("instance_size", size.name.as_str());
-        findings.warnings.push(warning);
-    }
-}
-
-/// The same, by the first that is wrong; in production promising more than there is is told.
-///
-/// # Errors
-/// DISK_SIZE_OUT_OF_RANGE, OVERCOMMIT_INVALID, DEDICATED_CPU_OVERCOMMIT_CONFLICT; VALIDATION_FAILED when memory does not
-/// come in whole pages.
-pub(in crate::execution) fn check_effective(
-    numbers: EffectiveNumbers,
-    size: &InstanceSize,
-    environment: Environment,
-    warnings: &mut Vec<Warning>,
-) -> Result<(), Problem> {
-    let mut findings = Findings::default();
-    judge(numbers, size, environment, &mut findings);
-    match findings.blocking.into_iter().next() {
-        Some(first) => Err(first),
-        None => {
-            warnings.extend(findings.warnings);
-            Ok(())
-        }
-    }
 }

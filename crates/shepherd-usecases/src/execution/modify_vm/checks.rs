@@ -2,15 +2,16 @@
 //! while the cluster is asked, which comes last.
 
 use serde_json::Value;
+use shepherd_domain::ids::InstanceSizeId;
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem};
-use shepherd_domain::spec::{EffectiveNumbers, ModifySpec, check_growth};
+use shepherd_domain::spec::{EffectiveNumbers, ModifyPayload, ModifySpec, check_growth};
 use shepherd_domain::ticket::RequestType;
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::vms::VmRecord;
 
 use crate::approval::approve::Choice;
 use crate::cluster::gate;
-use crate::execution::create_vm::{judge, warn_of_disabled};
+use crate::execution::create_vm::{check_offered, judge, stored};
 use crate::execution::findings::{Depth, Examined, Findings};
 use crate::execution::modification::{self, Modification};
 use crate::execution::operation::{Placed, vm_not_found};
@@ -25,6 +26,7 @@ pub(super) async fn examine(
     choice: &Choice,
     depth: Depth,
 ) -> Result<Examined, UseCaseError> {
+    let original: ModifyPayload = stored(payload, "payload")?;
     let spec = specs::modify(ticket, payload)?;
     let mut findings = Findings::default();
     let open = modification::check_namespace_now(platform, &spec.namespace, ticket.environment).await;
@@ -37,7 +39,8 @@ pub(super) async fn examine(
         });
     };
     findings.check(check_choice(&vm, choice));
-    let modification = look(platform, ticket, &vm, &spec, &mut findings).await?;
+    let requested = original.spec.instance_size_id;
+    let modification = look(platform, ticket, &vm, &spec, requested, &mut findings).await?;
     findings.keep(existing::admit(&vm, RequestType::ModifyVm))?;
     let Some(modification) = modification else {
         return Ok(Examined {
@@ -86,6 +89,7 @@ async fn look(
     ticket: &TicketRecord,
     vm: &VmRecord,
     spec: &ModifySpec,
+    requested: InstanceSizeId,
     findings: &mut Findings,
 ) -> Result<Option<Modification>, UseCaseError> {
     let found = platform.read.get_cluster(vm.cluster_id).await?;
@@ -99,7 +103,8 @@ async fn look(
     let found = found.ok_or_else(|| modification::size_not_found(spec.instance_size_id));
     let size = findings.check(found).map(|record| record.size);
     let Some(size) = size else { return Ok(None) };
-    warn_of_disabled(&size, &mut findings.warnings);
+    let kept: Vec<InstanceSizeId> = vm.instance_size_id.into_iter().chain([requested]).collect();
+    check_offered(&size, &kept, findings);
     if let Some(cluster) = &cluster {
         findings.check(modification::check_capabilities(cluster, &size));
     }

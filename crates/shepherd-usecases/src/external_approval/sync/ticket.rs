@@ -10,7 +10,7 @@ use crate::{Platform, UseCaseError};
 /// Where systems send what they decided, below the portal.
 const CALLBACK_PATH: &str = "/api/v1/webhooks/approval-callback";
 
-/// Names and numbers as they were at submission; what is asked for as it stands now, without anything secret.
+/// Names and numbers as they were at submission; what is asked for as the ticket has it, without anything secret.
 ///
 /// # Errors
 /// When the store fails.

@@ -25,10 +25,12 @@ pub(super) const NO_SYSTEM: &str = "the system is gone or disabled";
 const NO_ADAPTER: &str = "this version cannot speak to systems of this kind";
 const NAMES_REQUESTER: &str = "the system names the requester as approver";
 const SECOND_ID: &str = "the system gave the ticket an id that another one has";
+const BROKEN: &str = "the platform cannot carry out the exchange";
 /// Beyond the time of the exchange: after that the replica that claimed a row is taken for dead.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Does what is due, unless another replica does.
+/// Does what is due, unless another replica does. What would fail the same way for ever is a failure of the exchange, so
+/// that the submission falls back in the end.
 ///
 /// # Errors
 /// When the store fails; then the row is due again after its claim.
@@ -60,15 +62,12 @@ pub(super) async fn execute(
         system: &system,
         claimed: &claimed,
     };
-    let opened = match opening::open(platform, &system).await {
-        Ok(opened) => opened,
-        Err(closed) => return visit.fail(&closed.to_string(), true).await,
-    };
-    match claimed.state {
-        SubmissionState::Queued => visit.submit(&opened).await,
-        SubmissionState::Submitted => visit.ask(&opened).await,
-        SubmissionState::Cancelled => visit.tell(&opened).await,
-        SubmissionState::Approved | SubmissionState::Rejected | SubmissionState::FellBack => Ok(()),
+    match visit.pay().await {
+        Err(error) if error.is_lasting() => {
+            tracing::error!(ticket_id = %claimed.ticket_id, error = &error as &dyn std::error::Error, "an external approval is broken");
+            visit.fail(BROKEN, true).await
+        }
+        outcome => outcome,
     }
 }
 
@@ -96,6 +95,20 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
+    /// Does what the state asks for.
+    async fn pay(&self) -> Result<(), UseCaseError> {
+        let opened = match opening::open(self.platform, self.system).await {
+            Ok(opened) => opened,
+            Err(closed) => return self.fail(&closed.to_string(), true).await,
+        };
+        match self.claimed.state {
+            SubmissionState::Queued => self.submit(&opened).await,
+            SubmissionState::Submitted => self.ask(&opened).await,
+            SubmissionState::Cancelled => self.tell(&opened).await,
+            SubmissionState::Approved | SubmissionState::Rejected | SubmissionState::FellBack => Ok(()),
+        }
+    }
+
     fn ask_at(&self) -> DateTime<Utc> {
         let seconds = u64::try_from(self.system.poll_interval_seconds).unwrap_or(60);
         later(self.platform.now(), Duration::from_secs(seconds))
@@ -119,7 +132,12 @@ impl Visit<'_> {
             cancel(&mut *uow, ticket.id).await?;
             return Ok(uow.commit().await?);
         }
-        let described = describe(self.platform, &ticket).await?;
+        // What the claim kept is what the system consents to, whatever an approver puts in its place meanwhile.
+        let offered = TicketRecord {
+            modified_spec: self.claimed.offered_spec.clone(),
+            ..ticket.clone()
+        };
+        let described = describe(self.platform, &offered).await?;
         match self.provider.submit_for_approval(opened, &described).await {
             Ok(external_id) => match self.keep(&ticket, &external_id).await {
                 Err(UseCaseError::Repository(error))
@@ -177,8 +195,8 @@ impl Visit<'_> {
                 Ok(uow.commit().await?)
             }
             Ok(ExternalStatus::Decided(verdict)) => self.decide(&verdict).await,
-            // A system that only calls back does not know the question.
-            Err(failure) => self.fail(&failure.to_string(), !failure.is_refusal()).await,
+            // A system that only calls back is not out of order.
+            Err(failure) => self.fail(&failure.to_string(), !failure.is_unknown_question()).await,
         }
     }
 

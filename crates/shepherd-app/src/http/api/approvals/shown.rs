@@ -4,11 +4,13 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use shepherd_domain::Environment;
+use shepherd_domain::external_approval::{Answer, SubmissionState};
 use shepherd_domain::problem::Warning;
 use shepherd_domain::ticket::{ActorKind, DecidedByKind, PriorityTier, RequestType, TicketStatus};
 use shepherd_ports::tickets::{HistoryStep, TicketContext, TicketRecord};
 use shepherd_usecases::approval::detail::Detail;
 use shepherd_usecases::approval::workbench::Assessment;
+use shepherd_usecases::external_approval::standing::Standing;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -212,12 +214,67 @@ impl From<HistoryStep> for TicketTransition {
     }
 }
 
+/// Where a ticket stands with an external system.
+#[derive(Serialize, ToSchema)]
+struct TicketExternalApproval {
+    system_id: Uuid,
+    /// Absent when the system is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_name: Option<String>,
+    /// QUEUED, SUBMITTED, APPROVED, REJECTED, FELL_BACK or CANCELLED. A ticket that waits although the system approved
+    /// needs an approver.
+    #[schema(value_type = String)]
+    state: SubmissionState,
+    /// What the system said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<TicketExternalVerdict>,
+    /// When the system, or somebody else, decided, or the platform gave up on the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_at: Option<DateTime<Utc>>,
+}
+
+/// What an external system said about a ticket.
+#[derive(Serialize, ToSchema)]
+struct TicketExternalVerdict {
+    /// `approved` or `rejected`.
+    #[schema(value_type = String)]
+    answer: Answer,
+    /// Who decided there, as the system names that person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approver: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+    /// When it was decided there, as the system wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_at: Option<String>,
+}
+
+impl From<Standing> for TicketExternalApproval {
+    fn from(standing: Standing) -> Self {
+        Self {
+            system_id: standing.system_id.into(),
+            system_name: standing.system_name,
+            state: standing.state,
+            verdict: standing.verdict.map(|verdict| TicketExternalVerdict {
+                answer: verdict.answer,
+                approver: verdict.approver,
+                comment: verdict.comment,
+                decided_at: verdict.decided_at,
+            }),
+            decided_at: standing.decided_at,
+        }
+    }
+}
+
 /// A ticket with its whole story.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ApprovalTicketDetail {
     #[serde(flatten)]
     ticket: ApprovalTicket,
     transitions: Vec<TicketTransition>,
+    /// The external system that may decide it, or might have; only when it was handed to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_approval: Option<TicketExternalApproval>,
     /// What was asked for.
     #[schema(value_type = Object)]
     original_spec: Value,
@@ -261,6 +318,7 @@ impl ApprovalTicketDetail {
         let eligible_approvers = std::mem::take(&mut record.eligible_approvers);
         Self {
             transitions: detail.history.into_iter().map(TicketTransition::from).collect(),
+            external_approval: detail.external_approval.map(TicketExternalApproval::from),
             original_spec: detail.original_spec,
             effective_spec: detail.effective_spec,
             modified_spec: record.modified_spec.take(),
