@@ -349,12 +349,12 @@ async fn a_replacement_is_no_way_around_the_policies_or_the_offer() {
     let world = World::start().await;
     let erin = world.enrol("erin", "role-approver", &["test"]).await;
     let ticket = world.request_vm("dev").await;
+    let hidden = world.request_vm("prod-shop").await;
     let spec = original(&world, &ticket).await;
     what_the_policies_leave_to_others_is_theirs(&world, &ticket, &spec, &erin).await;
     what_is_not_offered_is_not_given(&world, &ticket, &spec).await;
 
     // Who may not see a ticket does not hear what is wrong with a body either.
-    let hidden = world.request_vm("prod-shop").await;
     let without_spec = json!({"modification_reason": "room"});
     let erin = world.caller(&erin);
     let path = format!("/approvals/{hidden}/approve");
