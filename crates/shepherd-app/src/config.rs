@@ -6,17 +6,17 @@
 mod catalogue;
 mod fleet;
 mod limits;
+mod security;
+mod server;
 mod sources;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use shepherd_domain::audit::RetentionDays;
 use shepherd_domain::naming::NamingRules;
-use shepherd_domain::password::{MAX_LENGTH, MIN_LENGTH, PasswordMode, PasswordPolicy};
+use shepherd_domain::password::{MAX_LENGTH, MIN_LENGTH, PasswordPolicy};
 use shepherd_domain::policy::SelfApproval;
 use shepherd_usecases::Settings;
 use shepherd_usecases::settings::{
@@ -27,6 +27,8 @@ use shepherd_usecases::settings::{
 pub use catalogue::{MaskConfig, SchemaConfig};
 pub use fleet::{AdoptionConfig, K8sConfig, ReconcilerConfig, ReconcilerMode, VmConfig};
 pub use limits::{ApiRate, NoRate};
+pub use security::{LoginConfig, PasswordPolicyConfig, SecurityConfig, SessionConfig};
+pub use server::{DatabaseConfig, ServerConfig};
 pub use sources::{ConfigError, Loaded, load};
 
 /// All keys.
@@ -56,242 +58,6 @@ pub struct Config {
     pub audit: AuditConfig,
     pub seed: SeedConfig,
     pub log: LogConfig,
-}
-
-/// `server.*`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ServerConfig {
-    /// Port of the API.
-    pub port: u16,
-    /// Address of the API.
-    pub bind: IpAddr,
-    /// How long a client may take to send the head of a request, and again for its body.
-    #[serde(with = "humantime_serde")]
-    pub read_timeout: Duration,
-    /// How long a stop may take.
-    #[serde(with = "humantime_serde")]
-    pub shutdown_timeout: Duration,
-    /// Most bytes of a body; kubeconfigs may have four times as many.
-    pub max_body_bytes: usize,
-    /// Origins of browsers that may call the API.
-    pub allowed_origins: Vec<String>,
-    /// Whether browsers may send credentials.
-    pub allow_credentials: bool,
-    /// Where people reach the platform, and other systems the API below it; the first one is written into messages.
-    pub portal_urls: Vec<String>,
-    /// Proxies whose forwarded addresses are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Requests of one user, or of one network without a user, at one replica.
-    pub api_rate_per_user: ApiRate,
-    /// Writes that call clusters or write many rows, at the same time at one replica.
-    pub heavy_write_limit: usize,
-    /// All other writes at the same time at one replica.
-    pub light_write_limit: usize,
-}
-
-impl ServerConfig {
-    /// The first portal, without a slash at its end.
-    fn portal_url(&self) -> String {
-        let first = self.portal_urls.first().map(String::as_str).unwrap_or_default();
-        first.trim_end_matches('/').to_owned()
-    }
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            port: 8080,
-            bind: IpAddr::from([0, 0, 0, 0]),
-            read_timeout: Duration::from_secs(30),
-            shutdown_timeout: Duration::from_secs(30),
-            max_body_bytes: 1024 * 1024,
-            allowed_origins: vec!["http://localhost:3000".to_owned(), "http://127.0.0.1:3000".to_owned()],
-            allow_credentials: true,
-            portal_urls: vec!["http://localhost:3000".to_owned()],
-            trusted_proxies: Vec::new(),
-            api_rate_per_user: ApiRate::default(),
-            heavy_write_limit: 30,
-            light_write_limit: 80,
-        }
-    }
-}
-
-/// `database.*`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DatabaseConfig {
-    /// Connection string; wins over the parts.
-    pub url: Option<String>,
-    /// Host.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Role.
-    pub user: String,
-    /// Password; belongs into the environment.
-    pub password: Option<String>,
-    /// Database.
-    pub database: String,
-    /// `disable`, `prefer`, `require`, `verify-ca` or `verify-full`.
-    pub sslmode: String,
-    /// Most connections.
-    pub max_conns: u32,
-    /// Connections kept open.
-    pub min_conns: u32,
-    /// After which a connection is replaced.
-    #[serde(with = "humantime_serde")]
-    pub max_conn_lifetime: Duration,
-    /// After which an unused connection is closed.
-    #[serde(with = "humantime_serde")]
-    pub max_conn_idle_time: Duration,
-    /// How long a statement waits for a lock.
-    #[serde(with = "humantime_serde")]
-    pub lock_timeout: Duration,
-    /// How long a statement may take.
-    #[serde(with = "humantime_serde")]
-    pub statement_timeout: Duration,
-    /// Whether `serve` applies migrations.
-    pub auto_migrate: bool,
-}
-
-impl Default for DatabaseConfig {
-    fn default() -> Self {
-        Self {
-            url: None,
-            host: "localhost".to_owned(),
-            port: 5432,
-            user: "shepherd".to_owned(),
-            password: None,
-            database: "shepherd".to_owned(),
-            sslmode: "prefer".to_owned(),
-            max_conns: 50,
-            min_conns: 5,
-            max_conn_lifetime: Duration::from_secs(3600),
-            max_conn_idle_time: Duration::from_secs(600),
-            lock_timeout: Duration::from_secs(10),
-            statement_timeout: Duration::from_secs(30),
-            auto_migrate: false,
-        }
-    }
-}
-
-impl DatabaseConfig {
-    /// The connection string.
-    pub fn connection_url(&self) -> Result<String, url::ParseError> {
-        if let Some(url) = &self.url {
-            return Ok(url.clone());
-        }
-        let mut url = url::Url::parse("postgres://localhost")?;
-        // A host that the URL refuses is reported by the connection attempt, with its name.
-        let _ = url.set_host(Some(&self.host));
-        let _ = url.set_port(Some(self.port));
-        let _ = url.set_username(&self.user);
-        let _ = url.set_password(self.password.as_deref());
-        url.set_path(&self.database);
-        url.query_pairs_mut().append_pair("sslmode", &self.sslmode);
-        Ok(url.into())
-    }
-}
-
-/// `session.*`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SessionConfig {
-    /// From login to the end.
-    #[serde(with = "humantime_serde")]
-    pub lifetime: Duration,
-    /// Without a request.
-    #[serde(with = "humantime_serde")]
-    pub idle_timeout: Duration,
-    /// Per user.
-    pub max_per_user: u32,
-}
-
-impl Default for SessionConfig {
-    fn default() -> Self {
-        Self {
-            lifetime: Duration::from_secs(24 * 3600),
-            idle_timeout: Duration::from_secs(1800),
-            max_per_user: 10,
-        }
-    }
-}
-
-/// `security.*`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SecurityConfig {
-    /// 32 bytes, base64; from the environment only, else from the database.
-    pub encryption_key: Option<String>,
-    /// At least 32 characters; from the environment only, else from the database.
-    pub session_secret: Option<String>,
-    /// Further secrets that verify session tokens, during a roll-over.
-    pub jwt_verification_keys: Vec<String>,
-    /// Limits of login failures.
-    pub login: LoginConfig,
-    /// What a new password must satisfy.
-    pub password_policy: PasswordPolicyConfig,
-    /// Networks that clusters may live in although they are loopback or link-local, and that webhooks may go to although
-    /// they are not public; to them also without TLS. Link-local addresses stay closed to webhooks.
-    pub outbound_allowlist: Vec<IpNet>,
-    /// Whether clusters may be registered with `insecure-skip-tls-verify`.
-    pub allow_insecure_clusters: bool,
-}
-
-/// `security.password_policy.*`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PasswordPolicyConfig {
-    /// `nist` or `legacy`; the four requirements below count in `legacy` only.
-    pub mode: PasswordMode,
-    /// Least characters, 8 to 128.
-    pub min_length: usize,
-    /// An upper-case letter.
-    pub require_uppercase: bool,
-    /// A lower-case letter.
-    pub require_lowercase: bool,
-    /// A digit.
-    pub require_digit: bool,
-    /// A character that is neither letter nor digit.
-    pub require_special: bool,
-}
-
-impl Default for PasswordPolicyConfig {
-    fn default() -> Self {
-        let policy = PasswordPolicy::default();
-        Self {
-            mode: policy.mode,
-            min_length: policy.min_length,
-            require_uppercase: policy.require_uppercase,
-            require_lowercase: policy.require_lowercase,
-            require_digit: policy.require_digit,
-            require_special: policy.require_special,
-        }
-    }
-}
-
-/// `security.login.*`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LoginConfig {
-    /// Per user name.
-    pub max_failures_user: u32,
-    /// Per address.
-    pub max_failures_ip: u32,
-    /// How long failures count.
-    #[serde(with = "humantime_serde")]
-    pub window: Duration,
-}
-
-impl Default for LoginConfig {
-    fn default() -> Self {
-        Self {
-            max_failures_user: 5,
-            max_failures_ip: 20,
-            window: Duration::from_secs(900),
-        }
-    }
 }
 
 /// `naming.*`, beside the built-in rules.

@@ -25,6 +25,8 @@ use super::wire::Wire;
 const LARGEST_MESSAGE: usize = 1024 * 1024;
 /// What is read from either side at once, in bytes.
 const BUFFER: usize = 16 * 1024;
+/// Most bytes that wait for a browser: a piece and many pongs. One that pings and reads nothing gets no more memory.
+const MOST_WAITING: usize = 64 * 1024;
 /// Between two pings.
 const PING: Duration = Duration::from_secs(20);
 /// A browser of which nothing was heard for so long is gone.
@@ -76,6 +78,7 @@ fn limits() -> WebSocketConfig {
         .read_buffer_size(BUFFER)
         // Every piece leaves at once, and one at a time.
         .write_buffer_size(0)
+        .max_write_buffer_size(MOST_WAITING)
         .max_message_size(Some(LARGEST_MESSAGE))
         .max_frame_size(Some(LARGEST_MESSAGE))
 }
@@ -118,7 +121,7 @@ async fn to_machine(
                 if cluster.write_all(&bytes).await.is_err() || cluster.flush().await.is_err() {
                     return Ended::Cluster;
                 }
-                meter.count_in(bytes.len());
+                meter.count_in(&bytes);
             }
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
             Ok(Message::Close(_)) => return Ended::Browser(End::BrowserLeft),

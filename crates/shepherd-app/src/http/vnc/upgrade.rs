@@ -82,16 +82,26 @@ pub(in crate::http) fn require_origin(request: &HttpRequest, allowed: &[String])
 }
 
 /// Whether a page was loaded from the host it calls. The scheme is the browser's: who stands in front of us may have
-/// taken the encryption off.
+/// taken the encryption off. Anybody on the way can forge a page without encryption, so one counts only from the
+/// browser's own host.
 fn is_own(request: &HttpRequest, origin: &str) -> bool {
     let (Some(host), Ok(origin)) = (header(request, HOST), Url::parse(origin)) else {
         return false;
     };
-    if !matches!(origin.scheme(), "https" | "http") {
+    let is_trusted = match origin.scheme() {
+        "https" => true,
+        "http" => is_loopback(&origin),
+        _ => false,
+    };
+    if !is_trusted {
         return false;
     }
     let own = Url::parse(&format!("{}://{host}", origin.scheme()));
     own.is_ok_and(|own| own.origin() == origin.origin())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
 fn header(request: &HttpRequest, name: HeaderName) -> Option<&str> {
@@ -167,6 +177,11 @@ mod tests {
         assert!(passes("https://api.example.org", "api.example.org"));
         assert!(passes("https://api.example.org", "api.example.org:443"));
         assert!(passes("http://127.0.0.1:8080", "127.0.0.1:8080"));
+        assert!(passes("http://localhost:8080", "localhost:8080"));
+        assert!(passes("http://[::1]:8080", "[::1]:8080"));
+        assert!(!passes("http://api.example.org", "api.example.org"));
+        assert!(!passes("http://portal.example.org", "portal.example.org"));
+        assert!(!passes("http://127.0.0.1.evil.example", "127.0.0.1.evil.example"));
         assert!(!passes("https://api.example.org:8443", "api.example.org"));
         assert!(!passes("https://api.example.org.evil.example", "api.example.org"));
         assert!(!passes("https://evil.example", "api.example.org"));
