@@ -13,6 +13,7 @@ use shepherd_ports::secrets::{SecretName, SecretStore};
 use shepherd_ports::{Clock, IdSource, UnitOfWorkFactory};
 use shepherd_postgres::{ConnectOptions, PgStore};
 use shepherd_usecases::cluster::credentials::DatabaseCredentials;
+use shepherd_usecases::console::token::KeyLooks;
 use shepherd_usecases::execution::{Operations, steps};
 use shepherd_usecases::{Platform, auth::SubjectCache, schema::SchemaCache};
 use zeroize::Zeroizing;
@@ -110,6 +111,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         cipher,
         keys,
         console_sealer: key_ring,
+        token_key_looks: KeyLooks::default(),
         digests,
         passwords: Arc::new(Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY)?),
         guest_passwords: Arc::new(Sha512CryptHasher::default()),

@@ -55,6 +55,7 @@ use shepherd_ports::{Clock, IdSource, RepositoryError, RequestContext, UnitOfWor
 
 use crate::Settings;
 use crate::auth::SubjectCache;
+use crate::console::token::KeyLooks;
 use crate::execution::steps::StepHook;
 use crate::schema::SchemaCache;
 
@@ -179,6 +180,8 @@ pub struct Platform {
     pub keys: Arc<dyn KeyStore>,
     /// Seals what a browser carries to open a console.
     pub console_sealer: Arc<dyn ConsoleSealer>,
+    /// Looks for the keys of such.
+    pub token_key_looks: KeyLooks,
     /// Digests.
     pub digests: Arc<dyn Digests>,
     /// Hashes passwords.

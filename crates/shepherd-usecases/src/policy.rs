@@ -17,8 +17,9 @@ use serde_json::Value;
 use shepherd_domain::Environment;
 use shepherd_domain::access::Permission;
 use shepherd_domain::ids::{PolicyId, SystemId};
-use shepherd_domain::policy::{Policy, PolicyEnvironment, PolicyFacts, Rule, decide};
+use shepherd_domain::policy::{Decision, Policy, PolicyEnvironment, PolicyFacts, PolicyOperation, Rule, decide};
 use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_domain::ticket::RequestType;
 use shepherd_ports::context::Caller;
 use shepherd_ports::policies::{PolicyRecord, Requesting};
 use shepherd_ports::tickets::TicketRecord;
@@ -45,12 +46,51 @@ pub async fn rule(platform: &Platform, facts: &PolicyFacts) -> Result<Rule, UseC
     Ok(decide(&facts, &policies, platform.settings.allow_prod_auto_approval))
 }
 
-/// The rules for several requests of one kind and environment by one person, in their order. What depends on the System
-/// is looked up once for each.
+/// A rule, and whether a policy about exactly this kind of request says so.
+struct Judgement {
+    rule: Rule,
+    exact: bool,
+}
+
+/// The rules for the items of a batch of one environment by one person, in their order. The facts are about parts of the
+/// batch; what a policy about the kind of request that each item is leaves to approvers is not got around in a batch.
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) async fn rules(platform: &Platform, requests: &[PolicyFacts]) -> Result<Vec<Rule>, UseCaseError> {
+pub(crate) async fn item_rules(
+    platform: &Platform,
+    items: &[PolicyFacts],
+    alone: RequestType,
+) -> Result<Vec<Rule>, UseCaseError> {
+    let together = judge(platform, items).await?;
+    let items: Vec<PolicyFacts> = items
+        .iter()
+        .map(|facts| PolicyFacts {
+            operation: alone,
+            ..facts.clone()
+        })
+        .collect();
+    let alone = judge(platform, &items).await?;
+    let both = together.into_iter().zip(alone);
+    let rules = both.map(|(together, alone)| stricter(together.rule, alone));
+    Ok(rules.collect())
+}
+
+/// The rule for an item as a part of its batch, unless a policy about such a request alone makes it wait where the batch
+/// would not, or names approvers where the batch has none.
+fn stricter(together: Rule, alone: Judgement) -> Rule {
+    let Judgement { rule: alone, exact } = alone;
+    if !exact || alone.decision == Decision::AutoApproved {
+        return together;
+    }
+    let decides = together.decision == Decision::AutoApproved
+        || together.approvers.is_empty() && (together.policy.is_none() || !alone.approvers.is_empty());
+    if decides { alone } else { together }
+}
+
+/// The rules for several requests of one kind and environment by one person, in their order. What depends on the System
+/// is looked up once for each.
+async fn judge(platform: &Platform, requests: &[PolicyFacts]) -> Result<Vec<Judgement>, UseCaseError> {
     let mut known: HashMap<Option<SystemId>, (Vec<String>, Vec<Policy>)> = HashMap::new();
     let mut rules = Vec::with_capacity(requests.len());
     for request in requests {
@@ -65,7 +105,10 @@ pub(crate) async fn rules(platform: &Platform, requests: &[PolicyFacts]) -> Resu
             roles: roles.clone(),
             ..request.clone()
         };
-        rules.push(decide(&facts, policies, platform.settings.allow_prod_auto_approval));
+        let rule = decide(&facts, policies, platform.settings.allow_prod_auto_approval);
+        let winner = policies.iter().find(|policy| Some(policy.id) == rule.policy);
+        let exact = winner.is_some_and(|policy| policy.operation == PolicyOperation::Of(facts.operation));
+        rules.push(Judgement { rule, exact });
     }
     Ok(rules)
 }
@@ -139,7 +182,11 @@ pub(crate) async fn require_eligible_for(
     let Some(facts) = facts::of_replacement(platform, ticket, spec).await? else {
         return Ok(());
     };
-    let rule = rule(platform, &facts).await?;
+    let rule = match ticket.parent_ticket_id {
+        Some(_) => item_rules(platform, &[facts], ticket.request_type).await?.pop(),
+        None => Some(rule(platform, &facts).await?),
+    };
+    let rule = rule.ok_or(UseCaseError::Broken("a spec was judged by no rule"))?;
     let same = rule.policy == ticket.policy_id;
     if same || is_named(platform, caller, ticket.environment, &rule.approvers).await? {
         return Ok(());

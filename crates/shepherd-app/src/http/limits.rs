@@ -114,7 +114,8 @@ impl Limits {
         if request.method().is_safe() {
             return Ok(());
         }
-        let permits = if is_heavy(request.path()) {
+        // The path as the router reads it: decoded.
+        let permits = if is_heavy(request.match_info().as_str()) {
             &self.heavy
         } else {
             &self.light
@@ -218,6 +219,8 @@ mod tests {
         for path in ["/api/v1/vms", "/api/v1/vms/batch", "/api/v1/admin/clusters/1/check"] {
             assert!(is_heavy(path), "{path}");
         }
+        let disguised = TestRequest::post().uri("/api/v1/%76ms/batch").to_http_request();
+        assert!(is_heavy(disguised.match_info().as_str()));
         for path in ["/api/v1/vmsx", "/api/v1/systems", "/vms", "/api/v1/admin/users"] {
             assert!(!is_heavy(path), "{path}");
         }

@@ -17,9 +17,10 @@ use actix_web::{HttpResponse, web};
 use futures::stream;
 use shepherd_domain::ids::VmId;
 use shepherd_domain::problem::{ErrorCode, Problem};
-use shepherd_usecases::Platform;
-use shepherd_usecases::console::proxy::Console;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use shepherd_usecases::console::door::Guest;
+use shepherd_usecases::console::proxy::{self, End};
+use shepherd_usecases::{Platform, UseCaseError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use self::upgrade::Handshake;
 use self::wire::Wire;
@@ -62,23 +63,44 @@ impl Consoles {
         permit.map_err(|_| Problem::new(ErrorCode::ServiceBusy))
     }
 
-    /// Answers the upgrade and relays the console until it ends.
-    pub(super) fn start(
+    /// Lets a guest in, answers the upgrade, and relays the console until it ends.
+    ///
+    /// # Errors
+    /// As [`proxy::enter`].
+    pub(super) async fn start(
         &self,
         platform: Arc<Platform>,
         vm: VmId,
-        console: Console,
+        guest: Guest,
         seat: Seat,
         handshake: &Handshake,
         payload: web::Payload,
-    ) -> HttpResponse {
+    ) -> Result<HttpResponse, UseCaseError> {
+        // What calls the consoles while this one is being opened calls it as well.
+        let called = self.called.subscribe();
         let (pieces, written) = mpsc::channel(WAITING_PIECES);
         let wire = Wire::new(payload, pieces);
-        let called = self.called.subscribe();
+        let (answer, entered) = oneshot::channel::<Result<(), UseCaseError>>();
+        // The request may be given up at any moment; what it has opened must be ended all the same.
         self.tasks.run_here("console", |shutdown| async move {
-            relay::run(&platform, &console, wire, called, shutdown).await;
+            match proxy::enter(&platform, guest).await {
+                Ok(console) => {
+                    if answer.send(Ok(())).is_ok() {
+                        relay::run(&platform, &console, wire, called, shutdown).await;
+                    } else {
+                        relay::note(&platform, &console, End::BrowserLeft).await;
+                    }
+                }
+                Err(error) => {
+                    let _heard = answer.send(Err(error));
+                }
+            }
             drop(seat);
         });
+        // Nothing is answered when the task panics.
+        let unanswered =
+            |_: oneshot::error::RecvError| UseCaseError::Broken("a console was neither opened nor refused");
+        entered.await.map_err(unanswered)??;
         let body = stream::unfold(written, |mut written: mpsc::Receiver<web::Bytes>| async move {
             let piece = written.recv().await?;
             Some((Ok::<_, io::Error>(piece), written))
@@ -91,6 +113,6 @@ impl Consoles {
         if let Some(protocol) = handshake.protocol() {
             response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
         }
-        response.streaming(body)
+        Ok(response.streaming(body))
     }
 }

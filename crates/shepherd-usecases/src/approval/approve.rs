@@ -65,7 +65,7 @@ pub async fn execute(
     if let Some(spec) = &ticket.modified_spec {
         policy::require_eligible_for(platform, caller, &ticket, spec).await?;
     }
-    let places = match Places::find(platform, operations, &ticket, choice).await {
+    let places = match Places::find(platform, operations, Some(caller), &ticket, choice).await {
         Ok(places) => places,
         Err(error) => return Err(explain(platform, &ticket, error).await?),
     };

@@ -129,7 +129,9 @@ pub(crate) async fn write_fact(
     context: &RequestContext,
     now: DateTime<Utc>,
 ) -> Result<(), UseCaseError> {
-    let (aggregate_type, aggregate_id) = match (ticket.vm_id, ticket.service_id) {
+    // The items of a batch may have a Service in common, which is then that of the batch as well.
+    let service = ticket.service_id.filter(|_| !ticket.request_type.is_batch());
+    let (aggregate_type, aggregate_id) = match (ticket.vm_id, service) {
         (Some(vm), _) => (AggregateType::Vm, vm.to_string()),
         (None, Some(service)) => (AggregateType::Service, service.to_string()),
         (None, None) => (AggregateType::Batch, ticket.id.to_string()),

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use shepherd_domain::ids::VmId;
 use shepherd_domain::problem::Warning;
 use shepherd_ports::UnitOfWork;
+use shepherd_ports::context::Caller;
 use shepherd_ports::tickets::TicketRecord;
 
 use super::approve::Choice;
@@ -21,18 +22,20 @@ pub(crate) enum Places {
 }
 
 impl Places {
-    /// Checks a decision, with no transaction open.
+    /// Checks a decision, with no transaction open; of a batch also whether its children are left to the caller, unless
+    /// a system decides.
     ///
     /// # Errors
     /// The first refusal; of a batch INVALID_BATCH_ITEMS with the first refusal of every child.
     pub(crate) async fn find(
         platform: &Platform,
         operations: &Operations,
+        caller: Option<&Caller>,
         ticket: &TicketRecord,
         choice: &Choice,
     ) -> Result<Self, UseCaseError> {
         if ticket.request_type.is_batch() {
-            let children = batch::approve::place(platform, operations, ticket, choice).await?;
+            let children = batch::approve::place(platform, operations, caller, ticket, choice).await?;
             return Ok(Self::Each(children));
         }
         let payload = specs::payload(platform, ticket).await?;

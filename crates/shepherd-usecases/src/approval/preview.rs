@@ -67,7 +67,7 @@ pub async fn execute(
         }
     }
     let mut examined = if ticket.request_type.is_batch() {
-        batch::approve::examine(platform, operations, &ticket, &proposal.choice).await?
+        batch::approve::examine(platform, operations, caller, &ticket, &proposal.choice).await?
     } else {
         let operation = operations.of_request(ticket.request_type)?;
         operation.examine(platform, &ticket, &payload, &proposal.choice).await?

@@ -121,6 +121,18 @@ pub async fn best_for(platform: &Platform, ticket: &TicketRecord) -> Result<Opti
     Ok(first(&of_any(platform, ticket, environments).await?))
 }
 
+/// The one eligible cluster for a pending ticket; none when there are several.
+///
+/// # Errors
+/// INSTANCE_SIZE_NOT_FOUND, VM_NOT_FOUND.
+pub(crate) async fn only_for(platform: &Platform, ticket: &TicketRecord) -> Result<Option<ClusterId>, UseCaseError> {
+    let environments = EnvironmentSet::from_iter([ticket.environment]);
+    let found = of_any(platform, ticket, environments).await?;
+    let mut eligible = found.iter().filter(|suggestion| suggestion.eligible);
+    let first = eligible.next().map(|suggestion| suggestion.cluster.id);
+    Ok(first.filter(|_| eligible.next().is_none()))
+}
+
 /// What is to be known about the storage classes of a cluster: STORAGE_CLASSES_STALE when the list is older than a day.
 pub(crate) fn stale_storage(cluster: &ClusterRecord, now: DateTime<Utc>) -> Option<Warning> {
     let updated_at = cluster.storage_classes_updated_at?;

@@ -13,14 +13,15 @@ use shepherd_domain::page::PageRequest;
 use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem};
 use shepherd_domain::ticket::{RequestType, TicketStatus};
 use shepherd_ports::UnitOfWork;
+use shepherd_ports::context::Caller;
 use shepherd_ports::tickets::{ApprovalColumns, NewStep, TicketFilter, TicketRecord};
 
 use super::settle;
 use crate::approval::approve::Choice;
 use crate::approval::decide::{self, Approval};
-use crate::approval::{not_pending, overtaken};
+use crate::approval::{not_pending, overtaken, suggest};
 use crate::execution::{DryRunResult, Examined, Operations, Placed, specs};
-use crate::{Platform, UseCaseError};
+use crate::{Platform, UseCaseError, policy};
 
 /// How many children are looked at together.
 const PARALLEL: usize = 4;
@@ -74,20 +75,23 @@ pub(crate) async fn waiting(platform: &Platform, parent: TicketId) -> Result<Vec
     Ok(waiting)
 }
 
-/// Checks the decision for every child that waits, with no transaction open; may call clusters.
+/// Checks the decision for every child that waits, with no transaction open; may call clusters. A caller must be one of
+/// those to whom each child is left; a system is none of them.
 ///
 /// # Errors
 /// VALIDATION_FAILED when the choice itself is no good; INVALID_BATCH_ITEMS with the first refusal of each child.
 pub(crate) async fn place(
     platform: &Platform,
     operations: &Operations,
+    caller: Option<&Caller>,
     parent: &TicketRecord,
     choice: &Choice,
 ) -> Result<Vec<PlacedChild>, UseCaseError> {
     let children = waiting(platform, parent.id).await?;
+    let choice = &common(platform, parent, &children, choice).await?;
     let looks: Vec<_> = children
         .into_iter()
-        .map(|child| place_one(platform, operations, child, choice))
+        .map(|child| place_one(platform, operations, caller, child, choice))
         .collect();
     let mut looks = stream::iter(looks).buffered(PARALLEL);
     let mut placed = Vec::new();
@@ -110,13 +114,65 @@ pub(crate) async fn place(
     .into())
 }
 
+/// The choice with the one cluster that takes all children, where they are new machines and none was chosen.
+///
+/// # Errors
+/// VALIDATION_FAILED unless there is exactly one.
+async fn common(
+    platform: &Platform,
+    parent: &TicketRecord,
+    children: &[WaitingChild],
+    choice: &Choice,
+) -> Result<Choice, UseCaseError> {
+    if parent.request_type != RequestType::BatchCreate || choice.cluster.is_some() || children.is_empty() {
+        return Ok(choice.clone());
+    }
+    let only = match suggest::only_for(platform, parent).await {
+        Ok(only) => only,
+        // What a child refers to is gone, and that is said of the child.
+        Err(UseCaseError::Problem(_)) => return Ok(choice.clone()),
+        Err(error) => return Err(error),
+    };
+    let only = only.ok_or_else(|| Problem::invalid_field("selected_cluster_id", FieldCode::Required))?;
+    Ok(Choice {
+        cluster: Some(only),
+        ..choice.clone()
+    })
+}
+
+/// Why this caller may not decide about the child, as it was asked for or as somebody has modified it.
+async fn left_to_others(
+    platform: &Platform,
+    caller: Option<&Caller>,
+    ticket: &TicketRecord,
+) -> Result<Option<Problem>, UseCaseError> {
+    let Some(caller) = caller else { return Ok(None) };
+    match require_eligible(platform, caller, ticket).await {
+        Ok(()) => Ok(None),
+        Err(UseCaseError::Problem(problem)) => Ok(Some(problem)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn require_eligible(platform: &Platform, caller: &Caller, ticket: &TicketRecord) -> Result<(), UseCaseError> {
+    policy::require_eligible(platform, caller, ticket).await?;
+    match &ticket.modified_spec {
+        Some(spec) => policy::require_eligible_for(platform, caller, ticket, spec).await,
+        None => Ok(()),
+    }
+}
+
 /// A place, or the refusal of this child; what fails by itself ends everything.
 async fn place_one(
     platform: &Platform,
     operations: &Operations,
+    caller: Option<&Caller>,
     child: WaitingChild,
     choice: &Choice,
 ) -> Result<Result<PlacedChild, (WaitingChild, Problem)>, UseCaseError> {
+    if let Some(problem) = left_to_others(platform, caller, &child.ticket).await? {
+        return Ok(Err((child, problem)));
+    }
     let operation = operations.of_request(child.ticket.request_type)?;
     let payload = specs::payload(platform, &child.ticket).await?;
     match operation.place(platform, &child.ticket, &payload, choice).await {
@@ -152,16 +208,26 @@ fn refusal(sequence_no: i32, ticket: TicketId, problem: Problem) -> FieldError {
 pub(crate) async fn examine(
     platform: &Platform,
     operations: &Operations,
+    caller: &Caller,
     parent: &TicketRecord,
     choice: &Choice,
 ) -> Result<Examined, UseCaseError> {
     let children = waiting(platform, parent.id).await?;
+    let mut all = Examined::default();
+    let choice = match common(platform, parent, &children, choice).await {
+        Ok(choice) => choice,
+        // Without a place there is nothing to look at.
+        Err(UseCaseError::Problem(problem)) => {
+            all.findings.blocking.push(problem);
+            return Ok(all);
+        }
+        Err(error) => return Err(error),
+    };
     let looks: Vec<_> = children
         .into_iter()
-        .map(|child| examine_one(platform, operations, child, choice))
+        .map(|child| examine_one(platform, operations, caller, child, &choice))
         .collect();
     let mut looks = stream::iter(looks).buffered(PARALLEL);
-    let mut all = Examined::default();
     while let Some(looked) = looks.next().await {
         let (child, examined) = looked?;
         all.findings.blocking.extend(named(&child, examined.findings.blocking));
@@ -178,12 +244,16 @@ pub(crate) async fn examine(
 async fn examine_one(
     platform: &Platform,
     operations: &Operations,
+    caller: &Caller,
     child: WaitingChild,
     choice: &Choice,
 ) -> Result<(WaitingChild, Examined), UseCaseError> {
     let operation = operations.of_request(child.ticket.request_type)?;
     let payload = specs::payload(platform, &child.ticket).await?;
-    let examined = operation.examine(platform, &child.ticket, &payload, choice).await?;
+    let mut examined = operation.examine(platform, &child.ticket, &payload, choice).await?;
+    if let Some(refused) = left_to_others(platform, Some(caller), &child.ticket).await? {
+        examined.findings.blocking.insert(0, refused);
+    }
     Ok((child, examined))
 }
 

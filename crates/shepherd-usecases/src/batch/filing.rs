@@ -43,6 +43,8 @@ pub(super) struct Filing<'a> {
     pub(super) environment: Environment,
     /// What happens to it.
     pub(super) rule: Rule,
+    /// What is said about each item, in their order.
+    pub(super) rules: Vec<Rule>,
 }
 
 /// What came of the transaction.
@@ -83,9 +85,9 @@ impl Filing<'_> {
     async fn places(&self) -> Result<Option<Vec<Placed>>, UseCaseError> {
         let now = self.platform.now();
         let ids = self.ids();
-        let tickets = self.children.iter().map(|child| {
+        let tickets = self.children.iter().zip(&self.rules).map(|(child, rule)| {
             let ticket = (self.platform.ids.id(), self.platform.ids.id());
-            self.child_ticket(ids, (child, 1), ticket, TicketStatus::Submitted, now)
+            self.child_ticket(ids, (child, rule, 1), ticket, TicketStatus::Submitted, now)
         });
         placement::find(
             self.platform,
@@ -186,11 +188,11 @@ impl Filing<'_> {
             outcome => outcome?,
         };
         let mut children = Vec::with_capacity(self.children.len());
-        for (child, sequence_no) in self.children.iter().zip(1..) {
+        for ((child, rule), sequence_no) in self.children.iter().zip(&self.rules).zip(1..) {
             let ticket = (self.platform.ids.id(), self.platform.ids.id());
             children.push((
                 self.child_event(ids, child, ticket.0, event_status, now)?,
-                self.child_ticket(ids, (child, sequence_no), ticket, status, now),
+                self.child_ticket(ids, (child, rule, sequence_no), ticket, status, now),
             ));
         }
         uow.batches().insert_children(&children, steps).await?;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use shepherd_domain::event::{AggregateType, EventStatus};
 use shepherd_domain::ids::{EventId, TicketId};
+use shepherd_domain::policy::Rule;
 use shepherd_domain::ticket::TicketStatus;
 use shepherd_ports::batches::NewBatch;
 use shepherd_ports::events::NewEvent;
@@ -137,7 +138,7 @@ impl Filing<'_> {
     pub(super) fn child_ticket(
         &self,
         ids: Ids,
-        (child, sequence_no): (&Child, i32),
+        (child, rule, sequence_no): (&Child, &Rule, i32),
         (event, id): (EventId, TicketId),
         status: TicketStatus,
         now: DateTime<Utc>,
@@ -157,8 +158,8 @@ impl Filing<'_> {
             instance_size_id: child.size,
             namespace: Some(child.namespace.clone()),
             context: child.context.clone(),
-            policy: self.rule.policy,
-            approvers: self.rule.approvers.clone(),
+            policy: rule.policy,
+            approvers: rule.approvers.clone(),
             // The parent alone is handed over.
             external_system: None,
             at: now,

@@ -211,7 +211,8 @@ async fn accept(
     let environment = children.iter().map(|child| child.environment);
     let environment = one_environment(environment).map_err(InvalidBatchReason::problem)?;
     let facts: Vec<_> = children.iter().map(|child| child.facts.clone()).collect();
-    let rule = strictest(policy::rules(platform, &facts).await?)?;
+    let rules = policy::item_rules(platform, &facts, asked.request()).await?;
+    let rule = strictest(&rules)?;
     let filing = Filing {
         platform,
         operations,
@@ -220,15 +221,19 @@ async fn accept(
         children: &children,
         environment,
         rule,
+        rules,
     };
     filing.submit(request).await
 }
 
-/// A batch waits when one of its items would, for those whom the policy of that item names.
-fn strictest(rules: Vec<Rule>) -> Result<Rule, UseCaseError> {
-    let strictest = rules.into_iter().min_by_key(|rule| {
+/// A batch waits when one of its items would, for those whom the policy of that item names. Whoever decides it as a whole
+/// must be named for each of the other items as well.
+fn strictest(rules: &[Rule]) -> Result<Rule, UseCaseError> {
+    let strictest = rules.iter().min_by_key(|rule| {
         let approved = rule.decision == Decision::AutoApproved;
         (approved, rule.approvers.is_empty(), rule.policy.is_none())
     });
-    strictest.ok_or(UseCaseError::Broken("a batch without items was accepted"))
+    strictest
+        .cloned()
+        .ok_or(UseCaseError::Broken("a batch without items was accepted"))
 }

@@ -114,7 +114,8 @@ impl From<Denial> for Closed {
 }
 
 /// Somebody who may come in, as soon as the token is used up.
-pub(super) struct Guest {
+pub struct Guest {
+    pub(super) marks: RequestMarks,
     pub(super) claims: Claims,
     pub(super) context: RequestContext,
     pub(super) vm: VmRecord,
@@ -140,7 +141,7 @@ pub async fn inspect(platform: &Platform, visitor: &Visitor<'_>) -> Result<(), U
 ///
 /// # Errors
 /// As [`inspect`], without VNC_TOKEN_REPLAYED.
-pub(super) async fn admit(platform: &Platform, visitor: &Visitor<'_>) -> Result<Guest, UseCaseError> {
+pub async fn admit(platform: &Platform, visitor: &Visitor<'_>) -> Result<Guest, UseCaseError> {
     let claims = match visitor.token {
         Some(token) => token::open(platform, token).await?,
         None => None,
@@ -152,14 +153,31 @@ pub(super) async fn admit(platform: &Platform, visitor: &Visitor<'_>) -> Result<
     let mut context = visitor.marks.context(ActorId::user(claims.sub), None);
     match examine(platform, visitor, &claims, &mut context).await {
         Ok((vm, grant)) => Ok(Guest {
+            marks: visitor.marks.clone(),
             claims,
             context,
             vm,
             grant,
         }),
         Err(Closed::Failed(error)) => Err(error),
-        Err(Closed::Denied(denial)) => Err(refuse(platform, &claims, &context, denial).await),
+        Err(Closed::Denied(denial)) => {
+            if denial.reason == Reason::Expired && is_spent(platform, &claims).await? {
+                tracing::info!(vm_id = %visitor.vm, jti = %claims.jti, "a console was refused for a token of the past");
+                return Err(denial.problem.into());
+            }
+            Err(refuse(platform, &claims, &context, denial).await)
+        }
     }
+}
+
+/// Whether a token that has expired was used or revoked before, or has expired long ago. Whoever keeps such a token
+/// could have rows written with it for ever.
+async fn is_spent(platform: &Platform, claims: &Claims) -> Result<bool, UseCaseError> {
+    if claims.is_long_past(platform.now()) {
+        return Ok(true);
+    }
+    let token = platform.read.get_console_token(claims.jti).await?;
+    Ok(token.is_none_or(|token| token.used_at.is_some() || token.revoked_at.is_some()))
 }
 
 async fn examine(

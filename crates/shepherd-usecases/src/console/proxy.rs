@@ -5,6 +5,7 @@
 //! the hourly clean-up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -18,7 +19,7 @@ use shepherd_ports::{RequestContext, UnitOfWork};
 use strum::IntoStaticStr;
 use tokio::sync::watch;
 
-use super::door::{self, Closed, Denial, Guest, Reason, Visitor};
+use super::door::{self, Closed, Denial, Guest, Reason};
 use super::token::Claims;
 use crate::auth::authenticate::RequestMarks;
 use crate::limit::{self, LimitType};
@@ -32,6 +33,11 @@ const RETRY_AFTER: u64 = 60;
 const LOST_AFTER: TimeDelta = TimeDelta::minutes(2);
 /// Looks in a row that may fail before a console ends for want of an answer.
 const MOST_FAILED_CHECKS: u32 = 3;
+/// What a look may take, however near the end of the grant is.
+const SHORTEST_CHECK: Duration = Duration::from_secs(1);
+/// The messages of a browser that a person causes: KeyEvent, PointerEvent and ClientCutText (RFC 6143 §7.5). Viewers
+/// send all others by themselves.
+const INPUTS: [u8; 3] = [4, 5, 6];
 /// Lost consoles of one transaction.
 const BATCH: u32 = 1_000;
 
@@ -87,17 +93,26 @@ impl End {
 pub struct Meter {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    inputs: AtomicU64,
 }
 
 impl Meter {
-    /// Bytes that went from the browser to the machine.
-    pub fn count_in(&self, bytes: usize) {
-        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// A message that went from the browser to the machine.
+    pub fn count_in(&self, message: &[u8]) {
+        self.bytes_in.fetch_add(message.len() as u64, Ordering::Relaxed);
+        if message.first().is_some_and(|kind| INPUTS.contains(kind)) {
+            self.inputs.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Bytes that went from the machine to the browser.
     pub fn count_out(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Messages that begin with something a person did.
+    fn inputs(&self) -> u64 {
+        self.inputs.load(Ordering::Relaxed)
     }
 
     fn read(&self) -> Relayed {
@@ -127,11 +142,10 @@ pub struct Console {
 /// Uses a token up and opens the console it is for.
 ///
 /// # Errors
-/// As [`inspect`](super::door::inspect); RATE_LIMIT_EXCEEDED when the user has too many open consoles, and then the
-/// token is as good as before.
-pub async fn open(platform: &Platform, visitor: &Visitor<'_>) -> Result<Console, UseCaseError> {
-    let guest = door::admit(platform, visitor).await?;
-    match enter(platform, &guest).await {
+/// INVALID_VNC_TOKEN when the grant has ended, VNC_TOKEN_REPLAYED; RATE_LIMIT_EXCEEDED when the user has too many open
+/// consoles, and then the token is as good as before.
+pub async fn enter(platform: &Platform, guest: Guest) -> Result<Console, UseCaseError> {
+    match use_up(platform, &guest).await {
         Ok((id, started_at)) => Ok(Console {
             id,
             token: guest.claims.jti,
@@ -142,7 +156,7 @@ pub async fn open(platform: &Platform, visitor: &Visitor<'_>) -> Result<Console,
             vm: guest.vm,
             started_at,
             context: guest.context,
-            marks: visitor.marks.clone(),
+            marks: guest.marks,
             meter: Meter::default(),
         }),
         Err(Closed::Failed(error)) => Err(error),
@@ -152,7 +166,7 @@ pub async fn open(platform: &Platform, visitor: &Visitor<'_>) -> Result<Console,
 
 /// In one transaction: the number of open consoles, the token, the row and the audit row. What is refused changes
 /// nothing.
-async fn enter(platform: &Platform, guest: &Guest) -> Result<(ConsoleSessionId, DateTime<Utc>), Closed> {
+async fn use_up(platform: &Platform, guest: &Guest) -> Result<(ConsoleSessionId, DateTime<Utc>), Closed> {
     let Claims { jti, sub, .. } = guest.claims;
     let now = platform.now();
     let mut uow = platform.begin().await?;
@@ -212,48 +226,72 @@ impl Console {
     /// whenever it is called.
     pub async fn watch(&self, platform: &Platform, mut called: watch::Receiver<()>) -> End {
         let mut failures = 0;
-        let mut seen_in = 0;
+        let mut seen_inputs = 0;
         loop {
-            let until_grant_end = (self.grant_end - platform.now()).to_std().unwrap_or_default();
-            let pause = platform.settings.console.check_interval.min(until_grant_end);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(self.until_next_check(platform)) => {}
                 Ok(()) = called.changed() => {}
             }
             if self.grant_end <= platform.now() {
                 return End::GrantEnded;
             }
-            let relayed = self.meter.read();
-            match self.check(platform, relayed, relayed.bytes_in > seen_in).await {
-                Ok(None) => failures = 0,
-                Ok(Some(end)) => return end,
-                Err(error) => {
+            let inputs = self.meter.inputs();
+            match self.check_in_time(platform, inputs > seen_inputs).await {
+                Some(Some(end)) => return end,
+                Some(None) => {
+                    failures = 0;
+                    seen_inputs = inputs;
+                }
+                None => {
                     failures += 1;
-                    tracing::warn!(
-                        console = %self.id,
-                        error = &error as &dyn std::error::Error,
-                        "nobody can say whether a console may go on"
-                    );
                     if failures == MOST_FAILED_CHECKS {
                         return End::Unchecked;
                     }
                 }
             }
-            seen_in = relayed.bytes_in;
+        }
+    }
+
+    /// The end of the grant is looked at on time.
+    fn until_next_check(&self, platform: &Platform) -> Duration {
+        let until_grant_end = (self.grant_end - platform.now()).to_std().unwrap_or_default();
+        platform.settings.console.check_interval.min(until_grant_end)
+    }
+
+    /// Looks, for as long as there is time until the next look; `None` when nobody could say in that time.
+    async fn check_in_time(&self, platform: &Platform, is_used: bool) -> Option<Option<End>> {
+        let patience = self.until_next_check(platform).max(SHORTEST_CHECK);
+        let checked = tokio::time::timeout(patience, self.check(platform, self.meter.read(), is_used)).await;
+        match checked {
+            Ok(Ok(end)) => Some(end),
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    console = %self.id,
+                    error = &error as &dyn std::error::Error,
+                    "nobody can say whether a console may go on"
+                );
+                None
+            }
+            Err(_) => {
+                tracing::warn!(console = %self.id, "nobody could say in time whether a console may go on");
+                None
+            }
         }
     }
 
     /// What it means that the stream of the cluster has ended: the machine has stopped, or the cluster failed. The row
     /// may not say yet that the machine stops, so the cluster is asked.
     pub async fn end_of_stream(&self, platform: &Platform) -> End {
-        if let Ok(Some(end)) = self.check(platform, self.meter.read(), false).await {
+        if let Some(Some(end)) = self.check_in_time(platform, false).await {
             return end;
         }
         let vm = &self.vm;
-        match platform.provider.get_vm(vm.cluster_id, &vm.namespace, &vm.name).await {
-            Ok(Some(seen)) => end_by_status(seen.condition.status(true)).unwrap_or(End::ClusterFailed),
-            Ok(None) => End::VmStopped,
-            Err(_) => End::ClusterFailed,
+        let seen = platform.provider.get_vm(vm.cluster_id, &vm.namespace, &vm.name);
+        let patience = self.until_next_check(platform).max(SHORTEST_CHECK);
+        match tokio::time::timeout(patience, seen).await {
+            Ok(Ok(Some(seen))) => end_by_status(seen.condition.status(true)).unwrap_or(End::ClusterFailed),
+            Ok(Ok(None)) => End::VmStopped,
+            Ok(Err(_)) | Err(_) => End::ClusterFailed,
         }
     }
 
@@ -386,10 +424,24 @@ mod tests {
     #[test]
     fn a_meter_counts_both_ways() {
         let meter = Meter::default();
-        meter.count_in(3);
+        meter.count_in(&[3, 0, 0]);
         meter.count_out(5);
-        meter.count_in(4);
+        meter.count_in(&[4, 1, 0, 0]);
         let counted = meter.read();
         assert_eq!((counted.bytes_in, counted.bytes_out), (7, 5));
+    }
+
+    #[test]
+    fn only_what_a_person_does_is_use() {
+        let meter = Meter::default();
+        let by_itself: [&[u8]; 6] = [&[], b"RFB 003.008\n", &[0, 4], &[2, 4, 5, 6], &[3, 4], &[248, 4]];
+        for message in by_itself {
+            meter.count_in(message);
+        }
+        assert_eq!(meter.inputs(), 0);
+        for kind in INPUTS {
+            meter.count_in(&[kind, 0]);
+        }
+        assert_eq!(meter.inputs(), 3);
     }
 }

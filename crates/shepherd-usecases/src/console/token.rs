@@ -3,6 +3,8 @@
 //! The row of a token is its truth; what the browser carries is made from it and can be made again, so that an unused
 //! token is sent again for as long as it is valid. Its text is never stored, logged or part of an address.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -30,6 +32,29 @@ const MOST_PER_HOUR: u64 = 20;
 const AUDIENCE: &str = "vnc";
 /// How much the clocks of two replicas may differ.
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
+/// So long after its end a token is of interest to nobody.
+const LONG: TimeDelta = TimeDelta::hours(1);
+/// Between two looks for the keys of tokens, in milliseconds.
+const BETWEEN_LOOKS: i64 = 10_000;
+
+/// When this process last looked for the key of a token. Anybody can name a key in what looks like a token, so such
+/// looks are few.
+#[derive(Debug, Default)]
+pub struct KeyLooks {
+    last: AtomicI64,
+}
+
+impl KeyLooks {
+    /// Whether it is time for one; then it is the caller's.
+    fn take(&self, now: DateTime<Utc>) -> bool {
+        let now = now.timestamp_millis();
+        let last = self.last.load(Ordering::Relaxed);
+        // The clock may have been set back.
+        let is_due = now < last || now.saturating_sub(last) >= BETWEEN_LOOKS;
+        let order = Ordering::Relaxed;
+        is_due && self.last.compare_exchange(last, now, order, order).is_ok()
+    }
+}
 
 /// What made a token be issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
@@ -96,6 +121,11 @@ impl Claims {
     /// Whether it can be used at a moment.
     pub(super) fn is_timely(&self, now: DateTime<Utc>) -> bool {
         self.nbf <= (now + LEEWAY).timestamp() && now.timestamp() < self.exp
+    }
+
+    /// Whether its time was over long ago.
+    pub(super) fn is_long_past(&self, now: DateTime<Utc>) -> bool {
+        self.exp <= (now - LONG).timestamp()
     }
 }
 
@@ -218,7 +248,7 @@ fn seal(platform: &Platform, token: &TokenRecord, vm: &VmRecord) -> Result<Issue
 /// When the store fails.
 pub(super) async fn open(platform: &Platform, token: &str) -> Result<Option<Claims>, RepositoryError> {
     let mut opened = platform.console_sealer.open_token(token);
-    if let Err(CipherError::UnknownKey(_)) = opened {
+    if matches!(opened, Err(CipherError::UnknownKey(_))) && platform.token_key_looks.take(platform.now()) {
         // Another replica may have sealed it with a key that this one has not heard of.
         match encryption::reload(&*platform.keys, &*platform.read).await {
             Ok(()) => opened = platform.console_sealer.open_token(token),
@@ -271,6 +301,17 @@ mod tests {
         assert!(claims.is_timely(moment(970)), "the clock of the issuer may be ahead");
         assert!(!claims.is_timely(moment(969)));
         assert!(!claims.is_timely(moment(2_000)));
+        assert!(!claims.is_long_past(moment(5_599)));
+        assert!(claims.is_long_past(moment(5_600)));
+    }
+
+    #[test]
+    fn keys_are_looked_for_now_and_then() {
+        let looks = KeyLooks::default();
+        assert!(looks.take(moment(1_000)));
+        assert!(!looks.take(moment(1_000)) && !looks.take(moment(1_009)));
+        assert!(looks.take(moment(1_010)));
+        assert!(looks.take(moment(500)), "the clock was set back");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::approval::approve::Choice;
 use crate::approval::decide::Approval;
 use crate::approval::places::Places;
 use crate::approval::{reject, suggest};
+use crate::batch::approve::PlacedChild;
 use crate::execution::Operations;
 use crate::vm::request::MAX_REASON;
 use crate::{Platform, UseCaseError};
@@ -29,6 +30,8 @@ const ATTEMPTS: u32 = 3;
 const NAMELESS: &str = "it does not say who decided";
 /// Why a consent is not enough to what an approver has changed since.
 const ANOTHER_SPEC: &str = "it was asked about another spec than the request has now";
+/// Why a consent to a batch is not enough for items that the policy of another item does not speak for.
+const ANOTHER_RULE: &str = "some of its items are left to others";
 
 /// What became of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +133,11 @@ impl Attempt<'_> {
             Err(UseCaseError::Problem(problem)) => return self.note(problem.code.as_str()).await,
             Err(error) => return Err(error),
         };
+        if let Places::Each(children) = &places
+            && let Some(why) = self.objection(children)
+        {
+            return self.note(why).await;
+        }
         let now = self.platform.now();
         let approval = Approval {
             context: self.decision.context,
@@ -188,6 +196,20 @@ impl Attempt<'_> {
         too_late(self.platform, self.ticket.id).await.map(Some)
     }
 
+    /// Why a consent to the batch is none to all of these children: the system was asked by the rule of the batch, and
+    /// about what was asked for.
+    fn objection(&self, children: &[PlacedChild]) -> Option<&'static str> {
+        let parent = self.ticket;
+        let mut tickets = children.iter().map(|child| &child.ticket);
+        if tickets.clone().any(|ticket| ticket.modified_spec.is_some()) {
+            return Some(ANOTHER_SPEC);
+        }
+        let differs = tickets.any(|ticket| {
+            ticket.policy_id != parent.policy_id || ticket.eligible_approvers != parent.eligible_approvers
+        });
+        differs.then_some(ANOTHER_RULE)
+    }
+
     /// Where the request goes: what automatic approval would choose.
     async fn place(&self) -> Result<Places, UseCaseError> {
         let cluster = match self.ticket.request_type {
@@ -214,7 +236,7 @@ impl Attempt<'_> {
             cluster,
             ..Choice::default()
         };
-        Places::find(self.platform, self.operations, self.ticket, &choice).await
+        Places::find(self.platform, self.operations, None, self.ticket, &choice).await
     }
 
     /// Notes a consent that leads nowhere by itself, and tells the approvers.

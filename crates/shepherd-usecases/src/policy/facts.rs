@@ -99,13 +99,18 @@ pub(super) async fn of_replacement(
         let Some(size) = size(platform, spec.instance_size_id).await? else {
             return Ok(None);
         };
+        // A child is judged as what it was submitted as.
+        let operation = match ticket.parent_ticket_id {
+            Some(_) => RequestType::BatchCreate,
+            None => RequestType::CreateVm,
+        };
         let facts = PolicyFacts {
             requester: Some(requester),
             namespace: Some(spec.namespace.clone()),
             system: ticket.system_id,
             service: Some(spec.service_id),
             template_name: template_name(platform, Some(spec.template_id)).await?,
-            ..PolicyFacts::new(ticket.request_type, ticket.environment)
+            ..PolicyFacts::new(operation, ticket.environment)
         };
         return Ok(Some(sized(facts, &size, EffectiveNumbers::of(&spec, &size))));
     }

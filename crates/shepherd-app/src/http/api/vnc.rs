@@ -7,7 +7,6 @@ use serde::Serialize;
 use shepherd_domain::ids::VmId;
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_usecases::console::door::{self, Visitor};
-use shepherd_usecases::console::proxy;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -43,13 +42,15 @@ struct Ready {
 #[utoipa::path(tag = "consoles", operation_id = "open_vm_console", params(("vm_id" = Uuid, Path)), responses((status = 200, body = Ready), (status = 101, description = "A WebSocket")))]
 #[get("/vms/{vm_id}/vnc")]
 async fn open(api: web::Data<Api>, request: HttpRequest, payload: web::Payload, id: web::Path<String>) -> Answer {
+    let from = marks(&request);
+    api.limits.count_address(from.ip)?;
     let token = cookie::read(&request).ok_or_else(|| Problem::new(ErrorCode::InvalidVncToken))?;
     let vm: VmId = path_id("vm_id", &id)?;
     let visitor = Visitor {
         vm,
         token: Some(token),
         bearer: stated_user(&api, &request).await?,
-        marks: &marks(&request),
+        marks: &from,
     };
     if !upgrade::is_wanted(&request) {
         door::inspect(&api.platform, &visitor).await?;
@@ -61,8 +62,10 @@ async fn open(api: web::Data<Api>, request: HttpRequest, payload: web::Payload, 
     }
     let handshake = Handshake::read(&request)?;
     upgrade::require_origin(&request, &api.config.allowed_origins)?;
+    // Strangers take no seats, and who finds none keeps the token.
+    let guest = door::admit(&api.platform, &visitor).await?;
     let seat = api.consoles.seat()?;
-    let console = proxy::open(&api.platform, &visitor).await?;
     let platform = Arc::clone(&api.platform);
-    Ok(api.consoles.start(platform, vm, console, seat, &handshake, payload))
+    let started = api.consoles.start(platform, vm, guest, seat, &handshake, payload);
+    Ok(started.await?)
 }

@@ -62,6 +62,12 @@ pub(super) async fn run(
         end = console.watch(platform, called) => end,
         () = shutdown.cancelled() => End::Shutdown,
     };
+    note(platform, console, end).await;
+    farewell(&mut sink, &mut stream, end).await;
+}
+
+/// Writes down why a console ended.
+pub(super) async fn note(platform: &Platform, console: &Console, end: End) {
     match tokio::time::timeout(NOTE, console.end(platform, end)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(
@@ -70,7 +76,6 @@ pub(super) async fn run(
         ),
         Err(_) => tracing::warn!("the end of a console took too long to be written down"),
     }
-    farewell(&mut sink, &mut stream, end).await;
 }
 
 fn limits() -> WebSocketConfig {

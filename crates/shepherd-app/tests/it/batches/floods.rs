@@ -131,7 +131,11 @@ async fn a_crowd_floods(world: &World, other: &Replica, crowd: &[Person]) {
     let callers: Vec<Caller> = crowd.iter().map(|person| world.caller(person)).collect();
     let elsewhere: Vec<Caller> = callers.iter().map(|caller| caller.at(other)).collect();
     let flood = (0..FLOOD).map(|call| {
-        let callers = if (call / CROWD).is_multiple_of(2) { &callers } else { &elsewhere };
+        let callers = if (call / CROWD).is_multiple_of(2) {
+            &callers
+        } else {
+            &elsewhere
+        };
         callers[call % CROWD].post(BATCHES, &body)
     });
     let before = world.home.count("batch_approval_tickets").await;
