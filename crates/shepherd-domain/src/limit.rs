@@ -154,9 +154,12 @@ impl Standing {
         let Some(last) = self.last_accepted_at else {
             return TimeDelta::zero();
         };
-        // To a clock that lags behind the one that accepted the batch, nothing of the cooldown is over yet.
-        let over = (now - last).max(TimeDelta::zero());
-        (limits.cooldown - over).max(TimeDelta::zero())
+        if limits.cooldown.is_zero() {
+            return TimeDelta::zero();
+        }
+        // A clock that lags behind the one that accepted the batch must not shorten the wait.
+        let left = limits.cooldown.checked_sub(&(now - last)).unwrap_or(limits.cooldown);
+        left.max(TimeDelta::zero())
     }
 }
 
