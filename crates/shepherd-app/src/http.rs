@@ -17,15 +17,18 @@ pub mod vnc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
-use actix_web::middleware::{Compress, from_fn};
-use actix_web::{App, HttpServer, web};
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Compress, Next, from_fn};
+use actix_web::{App, Error, HttpServer, web};
 use shepherd_ports::health::StoreHealth;
 use shepherd_usecases::Platform;
 use shepherd_usecases::execution::Operations;
+use tokio::runtime::Handle;
 use utoipa_actix_web::AppExt;
 
 use crate::config::ServerConfig;
+use crate::runtime::{Within, Worker};
 use crate::tasks::TaskPool;
 use validation::Validators;
 
@@ -47,6 +50,7 @@ pub struct Api {
     validators: Validators,
     routes: fallback::Routes,
     document: web::Bytes,
+    runtime: Handle,
 }
 
 /// The parts of the product that one process runs.
@@ -74,6 +78,7 @@ impl Api {
         tasks: TaskPool,
     ) -> anyhow::Result<Self> {
         let document = openapi::document()?;
+        let runtime = tasks.runtime().clone();
         let consoles = vnc::Consoles::new(tasks, platform.settings.console.max_sessions);
         Ok(Self {
             platform,
@@ -86,6 +91,7 @@ impl Api {
             validators: Validators::of(&document)?,
             routes: fallback::Routes::of(&document),
             document: serde_json::to_vec(&document)?.into(),
+            runtime,
         })
     }
 }
@@ -98,11 +104,14 @@ pub fn start(api: Api) -> std::io::Result<Server> {
     let address = (api.config.bind, api.config.port);
     let grace = api.config.shutdown_timeout.as_secs().max(1);
     let head_timeout = api.config.read_timeout;
+    let runtime = api.runtime.clone();
     let api = web::Data::new(api);
     let server = HttpServer::new(move || {
         let cors = cors::layer(&api.config);
+        let runtime = runtime.clone();
         let (app, _) = App::new()
             .app_data(api.clone())
+            .app_data(web::Data::new(Worker::current()))
             .into_utoipa_app()
             .configure(api::routes)
             .split_for_parts();
@@ -113,6 +122,7 @@ pub fn start(api: Api) -> std::io::Result<Server> {
             .wrap(from_fn(security::headers))
             .wrap(Compress::default())
             .wrap(from_fn(marks::trace))
+            .wrap(from_fn(move |request, next| within(runtime.clone(), request, next)))
     });
     let server = server
         .disable_signals()
@@ -121,4 +131,14 @@ pub fn start(api: Api) -> std::io::Result<Server> {
         .keep_alive(Duration::from_secs(75))
         .bind(address)?;
     Ok(server.run())
+}
+
+/// Lets what a request opens outlive the worker that serves it.
+async fn within<B: MessageBody>(
+    runtime: Handle,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<Within<B>>, Error> {
+    let response = Within::new(runtime.clone(), next.call(request)).await?;
+    Ok(response.map_body(|_, body| Within::new(runtime, body)))
 }

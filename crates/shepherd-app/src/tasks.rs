@@ -7,20 +7,38 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::runtime::{Within, Worker};
 
 /// Pause before a task that ended is started again.
 const RESTART: Duration = Duration::from_secs(1);
 
 /// Tasks with names, a common end, and no way to die unseen.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct TaskPool {
+    runtime: Handle,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl TaskPool {
+    /// A pool whose tasks, and what they open, belong to the given runtime: the one that ends with the process.
+    pub fn new(runtime: Handle) -> Self {
+        Self {
+            runtime,
+            tracker: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// The runtime of the process.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Runs a task again and again until shutdown; the token says when that is.
     pub fn supervise<F, Fut>(&self, name: &'static str, task: F)
     where
@@ -41,7 +59,7 @@ impl TaskPool {
                 }
             }
         };
-        self.tracker.spawn(supervised);
+        self.tracker.spawn_on(supervised, &self.runtime);
     }
 
     /// Runs a loop that ends by being dropped at shutdown.
@@ -61,19 +79,20 @@ impl TaskPool {
         });
     }
 
-    /// Runs one piece of work on the thread of its caller, which has to be one that serves requests; the token says when
-    /// it has to end before its time.
-    pub fn run_here<F, Fut>(&self, name: &'static str, task: F)
+    /// Runs one piece of work on a worker of the HTTP server, which has to be the caller's; the token says when it has
+    /// to end before its time.
+    pub fn run_on<F, Fut>(&self, worker: &Worker, name: &'static str, task: F)
     where
         F: FnOnce(CancellationToken) -> Fut,
         Fut: Future<Output = ()> + 'static,
     {
-        let running = task(self.shutdown.clone());
-        self.tracker.spawn_local(async move {
+        let running = Within::new(self.runtime.clone(), task(self.shutdown.clone()));
+        let watched = async move {
             if AssertUnwindSafe(running).catch_unwind().await.is_err() {
                 tracing::error!(task = name, "the task panicked");
             }
-        });
+        };
+        worker.spawn(self.tracker.track_future(watched));
     }
 
     /// Tells all tasks to end and waits for them, this long at most; `false` when some did not end.

@@ -17,6 +17,7 @@ use shepherd_usecases::execution::Executor;
 use shepherd_usecases::external_approval;
 use shepherd_usecases::schema;
 use shepherd_usecases::upkeep::{self, Upkeep};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::seed::refuse_pending;
@@ -59,7 +60,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     }
     refuse_pending(&store).await?;
     let wired = bootstrap::wire(&config, store).await?;
-    let pool = TaskPool::default();
+    let pool = TaskPool::new(Handle::current());
     hear_changes(&wired, &pool);
     if roles.controllers {
         run_controllers(&wired, &pool);

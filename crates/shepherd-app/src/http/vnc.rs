@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use self::upgrade::Handshake;
 use self::wire::Wire;
+use crate::runtime::Worker;
 use crate::tasks::TaskPool;
 
 /// Pieces that wait for the connection to take them.
@@ -38,6 +39,16 @@ pub struct Consoles {
 
 /// Room for one console, until it is dropped.
 pub(super) type Seat = OwnedSemaphorePermit;
+
+/// A connection that becomes a WebSocket.
+pub(super) struct Upgrade<'a> {
+    /// What the browser asked for.
+    pub handshake: &'a Handshake,
+    /// What it sends.
+    pub payload: web::Payload,
+    /// The worker that has the connection.
+    pub worker: &'a Worker,
+}
 
 impl Consoles {
     /// Room for so many at a time; they end with the tasks of the pool.
@@ -73,16 +84,20 @@ impl Consoles {
         vm: VmId,
         guest: Guest,
         seat: Seat,
-        handshake: &Handshake,
-        payload: web::Payload,
+        upgrade: Upgrade<'_>,
     ) -> Result<HttpResponse, UseCaseError> {
+        let Upgrade {
+            handshake,
+            payload,
+            worker,
+        } = upgrade;
         // What calls the consoles while this one is being opened calls it as well.
         let called = self.called.subscribe();
         let (pieces, written) = mpsc::channel(WAITING_PIECES);
         let wire = Wire::new(payload, pieces);
         let (answer, entered) = oneshot::channel::<Result<(), UseCaseError>>();
         // The request may be given up at any moment; what it has opened must be ended all the same.
-        self.tasks.run_here("console", |shutdown| async move {
+        self.tasks.run_on(worker, "console", |shutdown| async move {
             match proxy::enter(&platform, guest).await {
                 Ok(console) => {
                     if answer.send(Ok(())).is_ok() {

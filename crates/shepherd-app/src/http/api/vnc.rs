@@ -14,8 +14,9 @@ use uuid::Uuid;
 use crate::http::Api;
 use crate::http::extract::{marks, path_id, stated_user};
 use crate::http::respond::Answer;
-use crate::http::vnc::cookie;
 use crate::http::vnc::upgrade::{self, Handshake};
+use crate::http::vnc::{Upgrade, cookie};
+use crate::runtime::Worker;
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(open);
@@ -41,7 +42,13 @@ struct Ready {
 /// 4502 cluster failed. Without it the cookie is only looked at.
 #[utoipa::path(tag = "consoles", operation_id = "open_vm_console", params(("vm_id" = Uuid, Path)), responses((status = 200, body = Ready), (status = 101, description = "A WebSocket")))]
 #[get("/vms/{vm_id}/vnc")]
-async fn open(api: web::Data<Api>, request: HttpRequest, payload: web::Payload, id: web::Path<String>) -> Answer {
+async fn open(
+    api: web::Data<Api>,
+    worker: web::Data<Worker>,
+    request: HttpRequest,
+    payload: web::Payload,
+    id: web::Path<String>,
+) -> Answer {
     let from = marks(&request);
     api.limits.count_address(from.ip)?;
     let token = cookie::read(&request).ok_or_else(|| Problem::new(ErrorCode::InvalidVncToken))?;
@@ -66,6 +73,10 @@ async fn open(api: web::Data<Api>, request: HttpRequest, payload: web::Payload, 
     let guest = door::admit(&api.platform, &visitor).await?;
     let seat = api.consoles.seat()?;
     let platform = Arc::clone(&api.platform);
-    let started = api.consoles.start(platform, vm, guest, seat, &handshake, payload);
-    Ok(started.await?)
+    let upgrade = Upgrade {
+        handshake: &handshake,
+        payload,
+        worker: &worker,
+    };
+    Ok(api.consoles.start(platform, vm, guest, seat, upgrade).await?)
 }
