@@ -15,6 +15,7 @@ use shepherd_postgres::{ConnectOptions, PgStore};
 use shepherd_usecases::cluster::credentials::DatabaseCredentials;
 use shepherd_usecases::console::token::KeyLooks;
 use shepherd_usecases::execution::{Operations, steps};
+use shepherd_usecases::settings::LiveSettings;
 use shepherd_usecases::{Platform, auth::SubjectCache, schema::SchemaCache};
 use zeroize::Zeroizing;
 
@@ -118,7 +119,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         tokens: Arc::new(tokens),
         notifications: Arc::new(InboxSender),
         outbound: Arc::new(GuardedClient::new(config.security.outbound_allowlist.clone())),
-        settings,
+        live: LiveSettings::new(settings),
         clock,
         ids,
         subjects: SubjectCache::default(),

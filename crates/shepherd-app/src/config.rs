@@ -6,6 +6,7 @@
 mod catalogue;
 mod fleet;
 mod limits;
+mod operating;
 mod security;
 mod server;
 mod sources;
@@ -27,6 +28,7 @@ use shepherd_usecases::settings::{
 pub use catalogue::{MaskConfig, SchemaConfig};
 pub use fleet::{AdoptionConfig, K8sConfig, ReconcilerConfig, ReconcilerMode, VmConfig};
 pub use limits::{ApiRate, NoRate};
+pub use operating::{MetricsConfig, TracingConfig};
 pub use security::{LoginConfig, PasswordPolicyConfig, SecurityConfig, SessionConfig};
 pub use server::{DatabaseConfig, ServerConfig};
 pub use sources::{ConfigError, Loaded, load};
@@ -37,6 +39,8 @@ pub use sources::{ConfigError, Loaded, load};
 #[expect(missing_docs, reason = "the sections of operations.md §2")]
 pub struct Config {
     pub server: ServerConfig,
+    pub metrics: MetricsConfig,
+    pub tracing: TracingConfig,
     pub database: DatabaseConfig,
     pub session: SessionConfig,
     pub security: SecurityConfig,

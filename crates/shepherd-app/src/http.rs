@@ -79,7 +79,7 @@ impl Api {
     ) -> anyhow::Result<Self> {
         let document = openapi::document()?;
         let runtime = tasks.runtime().clone();
-        let consoles = vnc::Consoles::new(tasks, platform.settings.console.max_sessions);
+        let consoles = vnc::Consoles::new(tasks, platform.settings().console.max_sessions);
         Ok(Self {
             platform,
             operations,

@@ -128,13 +128,13 @@ fn forbid_self_approval(platform: &Platform, caller: &Caller, ticket: &TicketRec
     }
     Err(Problem::new(ErrorCode::SelfApprovalForbidden)
         .with("ticket_id", ticket.id.to_string())
-        .with("mode", platform.settings.self_approval.to_string()))
+        .with("mode", platform.settings().self_approval.to_string()))
 }
 
 /// Whether the caller asked for it and so must leave the decision to others.
 fn self_approval_blocked(platform: &Platform, caller: &Caller, ticket: &TicketRecord) -> bool {
     let own = ticket.requester_id.as_user() == Some(caller.subject.user());
-    own && !platform.settings.self_approval.permits(ticket.environment)
+    own && !platform.settings().self_approval.permits(ticket.environment)
 }
 
 fn require_pending(ticket: &TicketRecord) -> Result<(), Problem> {

@@ -54,7 +54,7 @@ pub async fn check(
         let mut uow = platform.begin().await?;
         uow.identity().record_confirmation_failure(user, platform.now()).await?;
         uow.commit().await?;
-        let left = i64::from(platform.settings.confirmation.max_failures) - failures - 1;
+        let left = i64::from(platform.settings().confirmation.max_failures) - failures - 1;
         return Err(Problem::new(ErrorCode::ConfirmationNameMismatch)
             .with("entity", target.entity)
             .with("expected_parameter", "confirm_name")
@@ -77,7 +77,7 @@ pub async fn check(
 }
 
 async fn recent_failures(platform: &Platform, user: UserId) -> Result<i64, UseCaseError> {
-    let settings = &platform.settings.confirmation;
+    let settings = platform.settings().confirmation.clone();
     let window = TimeDelta::from_std(settings.window).unwrap_or(TimeDelta::MAX);
     let now = platform.now();
     let (failures, oldest) = platform.read.confirmation_failures(user, now - window).await?;

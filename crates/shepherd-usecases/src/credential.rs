@@ -68,7 +68,7 @@ async fn make(platform: &Platform, vm: VmId, username: &str) -> Result<Credentia
 }
 
 fn end(platform: &Platform, now: DateTime<Utc>) -> DateTime<Utc> {
-    let shown_for = TimeDelta::from_std(platform.settings.initial_password_ttl).unwrap_or(TimeDelta::MAX);
+    let shown_for = TimeDelta::from_std(platform.settings().initial_password_ttl).unwrap_or(TimeDelta::MAX);
     now.checked_add_signed(shown_for).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 

@@ -58,6 +58,7 @@ use crate::auth::SubjectCache;
 use crate::console::token::KeyLooks;
 use crate::execution::steps::StepHook;
 use crate::schema::SchemaCache;
+use crate::settings::LiveSettings;
 
 /// Everything that reads committed state.
 pub trait Queries:
@@ -202,14 +203,19 @@ pub struct Platform {
     pub subjects: SubjectCache,
     /// Called at every step of a handler.
     pub step_hook: Arc<dyn StepHook>,
-    /// Settings.
-    pub settings: Settings,
+    /// The settings that hold now.
+    pub live: LiveSettings,
 }
 
 impl Platform {
     /// Opens a transaction.
     pub async fn begin(&self) -> Result<Box<dyn UnitOfWork>, RepositoryError> {
         self.store.begin().await
+    }
+
+    /// The settings that hold now; ask again after a wait.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.live.now()
     }
 
     /// Now.
@@ -232,7 +238,7 @@ impl Platform {
                 &AuditStamp {
                     context,
                     at,
-                    retention: self.settings.retention,
+                    retention: self.settings().retention,
                 },
             )
             .await

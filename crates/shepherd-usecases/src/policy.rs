@@ -43,7 +43,7 @@ pub async fn find(platform: &Platform, id: PolicyId) -> Result<PolicyRecord, Use
 /// When the store fails.
 pub async fn rule(platform: &Platform, facts: &PolicyFacts) -> Result<Rule, UseCaseError> {
     let (facts, policies) = inputs(platform, facts).await?;
-    Ok(decide(&facts, &policies, platform.settings.allow_prod_auto_approval))
+    Ok(decide(&facts, &policies, platform.settings().allow_prod_auto_approval))
 }
 
 /// A rule, and whether a policy about exactly this kind of request says so.
@@ -105,7 +105,7 @@ async fn judge(platform: &Platform, requests: &[PolicyFacts]) -> Result<Vec<Judg
             roles: roles.clone(),
             ..request.clone()
         };
-        let rule = decide(&facts, policies, platform.settings.allow_prod_auto_approval);
+        let rule = decide(&facts, policies, platform.settings().allow_prod_auto_approval);
         let winner = policies.iter().find(|policy| Some(policy.id) == rule.policy);
         let exact = winner.is_some_and(|policy| policy.operation == PolicyOperation::Of(facts.operation));
         rules.push(Judgement { rule, exact });

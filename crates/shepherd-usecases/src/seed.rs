@@ -125,7 +125,7 @@ async fn seed_admin(
     admin_password: Zeroizing<String>,
 ) -> Result<bool, UseCaseError> {
     password::check(
-        &platform.settings.password_policy,
+        &platform.settings().password_policy,
         "SEED_ADMIN_PASSWORD",
         &admin_password,
         ADMIN,

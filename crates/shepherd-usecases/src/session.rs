@@ -11,7 +11,7 @@ use crate::Platform;
 
 /// When a session is live, as `authenticate` has it.
 pub fn liveness(platform: &Platform, now: DateTime<Utc>) -> Liveness {
-    let idle = TimeDelta::from_std(platform.settings.session.idle_timeout).ok();
+    let idle = TimeDelta::from_std(platform.settings().session.idle_timeout).ok();
     Liveness {
         now,
         seen_since: idle

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use shepherd_domain::audit::RetentionDays;
 use shepherd_domain::audit_webhook::is_variable_name;
@@ -13,6 +14,28 @@ use shepherd_domain::naming::NamingRules;
 use shepherd_domain::password::PasswordPolicy;
 use shepherd_domain::policy::SelfApproval;
 use zeroize::Zeroizing;
+
+/// The settings as they are now. They change while the platform runs, and then all at once: whoever needs several that
+/// belong together takes them from one [`now`](LiveSettings::now).
+#[derive(Debug)]
+pub struct LiveSettings(ArcSwap<Settings>);
+
+impl LiveSettings {
+    /// Settings that hold until they are replaced.
+    pub fn new(settings: Settings) -> Self {
+        Self(ArcSwap::from_pointee(settings))
+    }
+
+    /// What holds now.
+    pub fn now(&self) -> Arc<Settings> {
+        self.0.load_full()
+    }
+
+    /// Puts others in their place; what was taken before stays as it was.
+    pub fn replace(&self, settings: Settings) {
+        self.0.store(Arc::new(settings));
+    }
+}
 
 /// Settings of the rules (operations.md §2).
 #[derive(Clone, Debug)]

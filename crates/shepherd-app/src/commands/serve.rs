@@ -74,7 +74,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     } else {
         None
     };
-    tracing::info!(instance = %wired.platform.settings.controllers.instance, ?roles, ready_ms = started.elapsed().as_millis(), "ready");
+    tracing::info!(instance = %wired.platform.settings().controllers.instance, ?roles, ready_ms = started.elapsed().as_millis(), "ready");
 
     let handle = server.as_ref().map(actix_web::dev::Server::handle);
     let ended = async {
@@ -160,7 +160,7 @@ fn run_controllers(wired: &Wired, pool: &TaskPool) {
 }
 
 async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::Result<()> {
-    let instance = wired.platform.settings.controllers.instance.clone();
+    let instance = wired.platform.settings().controllers.instance.clone();
     let heartbeat = config.queue.heartbeat;
     // The first beat is awaited, so that readiness never sees a worker that has not begun to say it is there.
     wired
@@ -173,7 +173,7 @@ async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::
         let platform = Arc::clone(&platform);
         async move {
             loop {
-                let instance = &platform.settings.controllers.instance;
+                let instance = &platform.settings().controllers.instance;
                 if let Err(error) = platform.leases.beat(HeartbeatKind::Worker, instance, "queue").await {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,

@@ -68,7 +68,7 @@ pub(super) async fn ready(api: web::Data<Api>) -> Answer {
     for (name, kind, runs_here) in parts {
         let beat = api.platform.leases.last_beat(kind, None).await;
         let state = state_of(beat, api.platform.now());
-        let instance = Some(api.platform.settings.controllers.instance.as_str());
+        let instance = Some(api.platform.settings().controllers.instance.as_str());
         // Only the worker beats in every process that runs it; leases have one holder.
         if runs_here && kind == HeartbeatKind::Worker {
             own_silent |= state_of(api.platform.leases.last_beat(kind, instance).await, api.platform.now()) != "ok";

@@ -72,7 +72,9 @@ impl InProcess {
         let steps = Arc::new(Steps::default());
         let platform = Arc::get_mut(&mut wired.platform).expect("nobody else has the platform yet");
         platform.step_hook = steps.clone();
-        platform.settings.execution.poll_interval = Duration::from_millis(10);
+        let mut settings = (*platform.settings()).clone();
+        settings.execution.poll_interval = Duration::from_millis(10);
+        platform.live.replace(settings);
         let platform = wired.platform;
         seed::execute(&platform, seeds(), Zeroizing::new(PASSWORD.to_owned()))
             .await

@@ -27,7 +27,7 @@ pub async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
     let mut uow = platform.begin().await?;
     let claimed = uow
         .adoptions()
-        .claim_scans(seconds(platform.settings.adoption_interval))
+        .claim_scans(seconds(platform.settings().adoption_interval))
         .await?;
     uow.commit().await?;
     let scans: Vec<_> = claimed

@@ -50,7 +50,7 @@ fn check(platform: &Platform, tickets: &[TicketId]) -> Result<(), Problem> {
     if tickets.is_empty() {
         return Err(Problem::invalid_field("ticket_ids", FieldCode::Required));
     }
-    let max = platform.settings.batch.max_approve;
+    let max = platform.settings().batch.max_approve;
     if tickets.len() > max {
         return Err(Problem::new(ErrorCode::BatchSizeExceeded)
             .with("operation", "APPROVE")

@@ -17,7 +17,7 @@ const BATCH: u32 = 5_000;
 /// # Errors
 /// When purging is wanted and this database cannot do it, or the store fails; batches before that stay removed.
 pub async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
-    if !platform.settings.upkeep.purge_audit {
+    if !platform.settings().upkeep.purge_audit {
         return Ok(0);
     }
     if !platform.read.purge_available().await? {

@@ -94,7 +94,7 @@ impl Findings {
             };
             let unknown = parts.iter().any(|part| match part {
                 HeaderPart::Text(_) => false,
-                HeaderPart::Variable(variable) => !platform.settings.header_variables.allows(variable, origin(url)),
+                HeaderPart::Variable(variable) => !platform.settings().header_variables.allows(variable, origin(url)),
             });
             if unknown {
                 self.0.push(FieldError::new(field, FieldCode::UnknownValue));

@@ -127,7 +127,7 @@ fn resolved(
             whole.push_str(match part {
                 HeaderPart::Text(text) => text,
                 HeaderPart::Variable(variable) => platform
-                    .settings
+                    .settings()
                     .header_variables
                     .value(variable, receiver)
                     .ok_or(Undelivered::Variable)?,

@@ -29,7 +29,7 @@ pub const LEASE: &str = "audit-push";
 
 /// Takes part in pushing until dropped.
 pub async fn run(platform: &Platform) {
-    let tick = platform.settings.controllers.tick;
+    let tick = platform.settings().controllers.tick;
     let mut horizon = Horizon::default();
     let mut sending = Sending::default();
     loop {
@@ -106,7 +106,7 @@ impl Horizon {
 
 /// The webhooks that may be pushed to; `None` when another replica pushes.
 async fn look(platform: &Platform, horizon: &mut Horizon) -> Result<Option<Vec<Due>>, UseCaseError> {
-    let settings = &platform.settings.controllers;
+    let settings = platform.settings().controllers.clone();
     // Renewed with every look. A replica that stops in the middle of a push keeps it until the push would have ended.
     let ttl = settings.lease_ttl.max(TIMEOUT * 2);
     if platform.leases.acquire(LEASE, &settings.instance, ttl).await?.is_none() {

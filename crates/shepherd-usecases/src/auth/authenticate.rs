@@ -60,7 +60,7 @@ pub async fn execute(platform: &Platform, token: Option<&str>, marks: &RequestMa
     if state.revoked || !state.user_enabled {
         return Err(unauthorized("revoked").into());
     }
-    let idle = TimeDelta::from_std(platform.settings.session.idle_timeout).unwrap_or(TimeDelta::MAX);
+    let idle = TimeDelta::from_std(platform.settings().session.idle_timeout).unwrap_or(TimeDelta::MAX);
     if state.expires_at <= now || now - state.last_seen_at > idle {
         return Err(unauthorized("expired").into());
     }

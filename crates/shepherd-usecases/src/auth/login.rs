@@ -76,7 +76,7 @@ async fn succeed(
         id: platform.ids.id(),
         user_id: user.id,
         issued_at: now,
-        expires_at: now + TimeDelta::from_std(platform.settings.session.lifetime).unwrap_or(TimeDelta::days(1)),
+        expires_at: now + TimeDelta::from_std(platform.settings().session.lifetime).unwrap_or(TimeDelta::days(1)),
         ip: marks.ip,
         user_agent: marks.user_agent.clone(),
     };
@@ -97,7 +97,7 @@ async fn succeed(
     if !uow.identity().has_password(user.id, verified_hash).await? {
         return Ok(None);
     }
-    let max = platform.settings.session.max_per_user;
+    let max = platform.settings().session.max_per_user;
     let Some(ended) = uow.identity().open_session(&session, max).await? else {
         return Ok(None);
     };

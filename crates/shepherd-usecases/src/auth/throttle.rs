@@ -56,7 +56,7 @@ pub(super) async fn reserve(platform: &Platform, username: &str, ip: Option<IpAd
     let folded = platform.read.folded_username(username).await?;
     let username_hash = platform.digests.keyed_hex(&folded);
     let network = ip.map(network);
-    let limits = &platform.settings.login;
+    let limits = platform.settings().login.clone();
     // The user name first: everybody takes the locks in this order.
     let mut subjects = vec![(LoginSubject::Username(&username_hash), limits.max_failures_user)];
     subjects.extend(

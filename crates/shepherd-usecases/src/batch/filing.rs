@@ -237,7 +237,7 @@ impl Filing<'_> {
         written: &Written,
         now: DateTime<Utc>,
     ) -> Result<(), UseCaseError> {
-        let features = self.platform.settings.features;
+        let features = self.platform.settings().features;
         if let Some(system) = self.rule.external_system.filter(|_| features.external_approval) {
             external_approval::queue(uow, ids.batch, system, now).await?;
         }

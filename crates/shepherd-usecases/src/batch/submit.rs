@@ -98,7 +98,7 @@ pub async fn execute(
 fn wanted(platform: &Platform, command: SubmitBatch) -> Result<Wanted, Problem> {
     let reason = optional_reason(command.reason)?;
     let asked = command.asked.with_reason(reason.as_deref());
-    check_structure(&platform.settings.batch, &asked)?;
+    check_structure(&platform.settings().batch, &asked)?;
     let content = json!({"operation": asked.operation(), "reason": reason, "items": asked.content()});
     Ok(Wanted {
         request_id: command.request_id,

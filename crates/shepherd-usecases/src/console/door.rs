@@ -237,7 +237,7 @@ pub(super) async fn person(
     if !state.user_enabled {
         return Err(Denial::invalid(Reason::UserDisabled).into());
     }
-    let idle = TimeDelta::from_std(platform.settings.session.idle_timeout).unwrap_or(TimeDelta::MAX);
+    let idle = TimeDelta::from_std(platform.settings().session.idle_timeout).unwrap_or(TimeDelta::MAX);
     if state.revoked || state.expires_at <= now || now - state.last_seen_at > idle {
         return Err(Denial::invalid(Reason::SessionEnded).into());
     }

@@ -73,7 +73,7 @@ pub(super) async fn give(
     granting: &Granting<'_>,
     now: DateTime<Utc>,
 ) -> Result<GrantRecord, UseCaseError> {
-    let lasts = TimeDelta::from_std(platform.settings.console.grant_ttl)
+    let lasts = TimeDelta::from_std(platform.settings().console.grant_ttl)
         .map_err(|_| UseCaseError::Broken("console.grant_ttl is longer than time"))?;
     let grant = NewGrant {
         id: platform.ids.id(),

@@ -185,7 +185,7 @@ async fn use_up(platform: &Platform, guest: &Guest) -> Result<(ConsoleSessionId,
         grant_id: guest.grant.id,
         user_id: sub,
         vm_id: guest.vm.id,
-        replica: platform.settings.controllers.instance.clone(),
+        replica: platform.settings().controllers.instance.clone(),
         started_at: now,
     };
     tokens.open_console(&console).await?;
@@ -255,7 +255,7 @@ impl Console {
     /// The end of the grant is looked at on time.
     fn until_next_check(&self, platform: &Platform) -> Duration {
         let until_grant_end = (self.grant_end - platform.now()).to_std().unwrap_or_default();
-        platform.settings.console.check_interval.min(until_grant_end)
+        platform.settings().console.check_interval.min(until_grant_end)
     }
 
     /// Looks, for as long as there is time until the next look; `None` when nobody could say in that time.

@@ -185,7 +185,7 @@ fn new_token(
     session_end: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> NewToken {
-    let ttl = TimeDelta::from_std(platform.settings.console.token_ttl).unwrap_or(TimeDelta::zero());
+    let ttl = TimeDelta::from_std(platform.settings().console.token_ttl).unwrap_or(TimeDelta::zero());
     NewToken {
         token_id: platform.ids.id(),
         grant_id: grant.id,

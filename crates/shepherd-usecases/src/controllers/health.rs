@@ -43,7 +43,7 @@ pub async fn run(platform: &Platform) {
 type Due = (Lease, Vec<ClusterRecord>);
 
 async fn find_due(platform: &Platform, rhythm: &Mutex<Rhythm>, orders: mpsc::Sender<Due>) {
-    let mut tick = tokio::time::interval(platform.settings.controllers.tick);
+    let mut tick = tokio::time::interval(platform.settings().controllers.tick);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
@@ -171,7 +171,7 @@ enum Found {
 
 /// Takes or renews the lease; answers it with the clusters that are due.
 async fn begin(platform: &Platform, rhythm: &Mutex<Rhythm>) -> Result<Option<Due>, UseCaseError> {
-    let settings = &platform.settings.controllers;
+    let settings = platform.settings().controllers.clone();
     let lease = platform
         .leases
         .acquire(LEASE, &settings.instance, settings.lease_ttl)
@@ -235,7 +235,7 @@ fn report(cluster: ClusterId, end: Option<Result<Found, RepositoryError>>) -> Fo
 
 async fn look(platform: &Platform, cluster: &ClusterRecord, depth: Depth) -> HealthResult {
     let at = platform.now();
-    let budget = platform.settings.controllers.health_timeout;
+    let budget = platform.settings().controllers.health_timeout;
     let unreachable = |reason: &str| HealthResult {
         status: ClusterStatus::Unreachable,
         reason: Some(reason.to_owned()),

@@ -49,7 +49,7 @@ pub async fn run(platform: &Platform) {
 
 /// Looks at every tick, and whenever a cluster was changed, which clusters are to be watched.
 async fn look(platform: &Platform, orders: &mpsc::UnboundedSender<Vec<ClusterRecord>>) {
-    let mut tick = tokio::time::interval(platform.settings.controllers.tick);
+    let mut tick = tokio::time::interval(platform.settings().controllers.tick);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut changes = Changes::default();
     loop {

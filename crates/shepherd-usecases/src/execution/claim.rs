@@ -42,7 +42,7 @@ pub(super) async fn execute(platform: &Platform, operations: &Operations, id: Ev
     };
     // The process died between recording that nothing is left to try and keeping the job as a dead letter.
     let attempts = u32::try_from(ticket.attempt_count).unwrap_or(0);
-    if ticket.status == TicketStatus::Failed && attempts >= platform.settings.execution.max_attempts {
+    if ticket.status == TicketStatus::Failed && attempts >= platform.settings().execution.max_attempts {
         let code = ticket.error_code.unwrap_or_default();
         return Ok(Claim::Settled(JobVerdict::DeadLetter(code)));
     }
@@ -84,7 +84,7 @@ pub(super) async fn execute(platform: &Platform, operations: &Operations, id: Ev
         attempt,
     };
     // Attempts count when they begin, so an operation that kills its worker is bounded as well.
-    if attempt > platform.settings.execution.max_attempts {
+    if attempt > platform.settings().execution.max_attempts {
         let operation = operations.of_request(work.ticket.request_type)?;
         let problem = last_problem(&work.ticket);
         return outcome::exhausted(

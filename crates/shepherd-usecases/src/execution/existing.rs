@@ -126,7 +126,7 @@ fn not_supported(capability: &str, cluster: &ClusterRecord) -> Problem {
 }
 
 fn check_feature(platform: &Platform, request: RequestType, cluster: &ClusterRecord) -> Result<(), Problem> {
-    let features = platform.settings.features;
+    let features = platform.settings().features;
     let Some(name) = feature(request) else { return Ok(()) };
     let on = match name {
         "snapshots" => features.snapshots,

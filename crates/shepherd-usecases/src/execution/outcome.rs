@@ -102,7 +102,7 @@ pub(super) async fn fail(
     work: &Work,
     failure: Failure,
 ) -> Result<JobVerdict, UseCaseError> {
-    let settings = &platform.settings.execution;
+    let settings = platform.settings().execution.clone();
     let now = platform.now();
     match failure {
         Failure::Store(error) => Err(error),
@@ -158,7 +158,7 @@ async fn transient(
     problem: Problem,
     detail: &str,
 ) -> Result<JobVerdict, UseCaseError> {
-    let settings = &platform.settings.execution;
+    let settings = platform.settings().execution.clone();
     if work.attempt >= settings.max_attempts {
         return exhausted(platform, operation, work, problem, detail).await;
     }
@@ -247,7 +247,7 @@ pub(super) async fn unrecorded(
         refund(platform, work).await;
         return Err(error);
     }
-    if work.attempt < platform.settings.execution.max_attempts {
+    if work.attempt < platform.settings().execution.max_attempts {
         return Err(error);
     }
     tracing::error!(event_id = %work.event.id, ticket_id = %work.ticket.id, attempt = work.attempt,

@@ -27,7 +27,7 @@ impl Patience {
     /// # Errors
     /// In progress once the job has waited for as long as a job may: another one looks again soon.
     pub(super) async fn pause(&self, platform: &Platform, problem: Problem) -> Result<(), Failure> {
-        let settings = &platform.settings.execution;
+        let settings = platform.settings().execution.clone();
         if self.started.elapsed() >= settings.in_job_wait {
             return Err(Failure::InProgress(problem, settings.poll_interval * 10));
         }

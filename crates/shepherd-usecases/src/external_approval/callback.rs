@@ -203,7 +203,7 @@ pub async fn execute(
     if !submission.state.is_open() {
         return Ok(stands(&submission, &verdict));
     }
-    if !system.enabled || !platform.settings.features.external_approval {
+    if !system.enabled || !platform.settings().features.external_approval {
         fallback::execute(platform, &submission, "the system is disabled").await?;
         return Ok(false);
     }

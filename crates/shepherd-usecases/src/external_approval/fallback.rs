@@ -78,7 +78,7 @@ pub(super) async fn tell_approvers(
     message: &str,
     now: DateTime<Utc>,
 ) -> Result<(), UseCaseError> {
-    let forbidden = !platform.settings.self_approval.permits(ticket.environment);
+    let forbidden = !platform.settings().self_approval.permits(ticket.environment);
     let audience = Audience::EligibleApprovers {
         ticket: ticket.id,
         except: ticket.requester_id.as_user().filter(|_| forbidden),

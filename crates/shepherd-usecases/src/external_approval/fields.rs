@@ -107,7 +107,7 @@ impl Findings {
         };
         let unknown = parts.iter().any(|part| match part {
             HeaderPart::Text(_) => false,
-            HeaderPart::Variable(variable) => !platform.settings.header_variables.allows(variable, origin(url)),
+            HeaderPart::Variable(variable) => !platform.settings().header_variables.allows(variable, origin(url)),
         });
         if unknown {
             self.add(field, FieldCode::UnknownValue);
@@ -218,7 +218,7 @@ pub(super) fn taken(error: shepherd_ports::RepositoryError, name: &str) -> UseCa
 /// # Errors
 /// CAPABILITY_NOT_SUPPORTED{capability}.
 pub(super) fn require_feature(platform: &Platform) -> Result<(), Problem> {
-    if platform.settings.features.external_approval {
+    if platform.settings().features.external_approval {
         Ok(())
     } else {
         Err(Problem::new(ErrorCode::CapabilityNotSupported).with("capability", "external_approval"))

@@ -26,7 +26,7 @@ pub(super) async fn rule(
     ticket: &TicketRecord,
     verdict: &Verdict,
 ) -> Result<Ruling, UseCaseError> {
-    if platform.settings.self_approval.permits(ticket.environment) {
+    if platform.settings().self_approval.permits(ticket.environment) {
         return Ok(Ruling::Permitted);
     }
     let Some(approver) = verdict.approver.as_deref() else {
@@ -42,7 +42,7 @@ pub(super) async fn rule(
     Ok(Ruling::Own(
         Problem::new(ErrorCode::SelfApprovalForbidden)
             .with("ticket_id", ticket.id.to_string())
-            .with("mode", platform.settings.self_approval.to_string()),
+            .with("mode", platform.settings().self_approval.to_string()),
     ))
 }
 

@@ -91,7 +91,7 @@ fn resolved(platform: &Platform, opened: &[u8], receiver: &str) -> Result<Vec<(S
             whole.push_str(match part {
                 HeaderPart::Text(text) => text,
                 HeaderPart::Variable(variable) => platform
-                    .settings
+                    .settings()
                     .header_variables
                     .value(variable, receiver)
                     .ok_or(Closed::Variable)?,

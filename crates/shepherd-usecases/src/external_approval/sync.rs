@@ -30,7 +30,7 @@ const ABANDONED: i64 = 100;
 
 /// Takes part until dropped.
 pub async fn run(platform: &Platform, operations: &Operations) {
-    let tick = platform.settings.controllers.tick;
+    let tick = platform.settings().controllers.tick;
     let mut visits = Visits::default();
     loop {
         let looked = visits.beside(look(platform)).await;
@@ -88,7 +88,7 @@ impl<'a> Visits<'a> {
 
 /// What is due; `None` when another replica sees to it. Whatever needs no exchange is done here.
 async fn look(platform: &Platform) -> Result<Option<Vec<SubmissionRecord>>, UseCaseError> {
-    let settings = &platform.settings.controllers;
+    let settings = platform.settings().controllers.clone();
     let lease = platform
         .leases
         .acquire(LEASE, &settings.instance, settings.lease_ttl)

@@ -29,7 +29,7 @@ pub async fn enter(
         this_minute: Some(this_minute),
     };
     // The moment of the count, so that the rest of the minute is the rest of the counted one.
-    Ok(configured(&platform.settings.batch).check(submission, &standing, counted_at)?)
+    Ok(configured(&platform.settings().batch).check(submission, &standing, counted_at)?)
 }
 
 /// Counts again, within the transaction that writes the batch: from here to its end no other batch is accepted. It has
@@ -51,7 +51,7 @@ pub async fn hold(
         this_minute: None,
     };
     // Read now: waiting for the lock may have taken a while.
-    Ok(configured(&platform.settings.batch).check(submission, &standing, platform.now())?)
+    Ok(configured(&platform.settings().batch).check(submission, &standing, platform.now())?)
 }
 
 /// Items that count as open machines: those that are created or deleted.

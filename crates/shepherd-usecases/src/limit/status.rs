@@ -43,7 +43,7 @@ pub async fn execute(
 ) -> Result<(Vec<UserStatus>, DateTime<Utc>), UseCaseError> {
     account::require_everywhere(caller, Permission::RateLimitManage)?;
     let now = platform.now();
-    let configured = configured(&platform.settings.batch);
+    let configured = configured(&platform.settings().batch);
     let found = platform.read.limit_status(user, now).await?;
     let statuses = found.into_iter().map(|found| {
         let standing = found.standing;

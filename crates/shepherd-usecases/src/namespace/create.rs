@@ -47,7 +47,7 @@ pub async fn execute(
             .with("environment", command.environment.as_str())
             .into());
     }
-    let name = platform.settings.naming.parse("namespace", &command.name)?;
+    let name = platform.settings().naming.parse("namespace", &command.name)?;
     texts::check(command.description.as_deref(), None)?;
     let now = platform.now();
     let mut uow = platform.begin().await?;

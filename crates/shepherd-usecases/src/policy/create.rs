@@ -65,5 +65,5 @@ async fn check(platform: &Platform, content: &PolicyContent) -> Result<(), UseCa
         .references(platform, Some(&content.matchers), Some(&content.approvers))
         .await?;
     findings.end()?;
-    Ok(check_allowed(content, platform.settings.allow_prod_auto_approval)?)
+    Ok(check_allowed(content, platform.settings().allow_prod_auto_approval)?)
 }

@@ -45,7 +45,7 @@ pub async fn execute(platform: &Platform, caller: &Caller, command: ExplainRule)
     caller.require(Permission::ApprovalPolicy)?;
     let facts = facts(platform, command).await?;
     let (facts, policies) = super::inputs(platform, &facts).await?;
-    let switch = platform.settings.allow_prod_auto_approval;
+    let switch = platform.settings().allow_prod_auto_approval;
     Ok(shepherd_domain::policy::explain(&facts, &policies, switch))
 }
 

@@ -71,7 +71,7 @@ pub async fn execute(
     let after = command.applied(&before);
     if after != before {
         // A policy that approves in prod can be switched off, and changed while it is, also when it may not any more.
-        check_allowed(&after, platform.settings.allow_prod_auto_approval || !after.enabled)?;
+        check_allowed(&after, platform.settings().allow_prod_auto_approval || !after.enabled)?;
     }
     let changed = uow
         .policies()

@@ -66,7 +66,7 @@ pub(super) async fn cluster(platform: &Platform, cluster: &ClusterRecord) -> Res
     let examined = count(rows.expected.len());
     let unseen = rows.unseen();
     let missing = count(unseen.len());
-    let halted = halts(examined, missing, platform.settings.reconciler.halt_ratio);
+    let halted = halts(examined, missing, platform.settings().reconciler.halt_ratio);
     let ghosts = if halted {
         Vec::new()
     } else {

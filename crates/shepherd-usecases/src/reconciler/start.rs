@@ -122,7 +122,7 @@ pub(super) fn recorded(run: &NewRun, cluster: Option<&ClusterRecord>) -> AuditEn
 /// # Errors
 /// When the store fails.
 pub(super) async fn scheduled(platform: &Platform) -> Result<(), UseCaseError> {
-    let settings = &platform.settings.reconciler;
+    let settings = platform.settings().reconciler.clone();
     let run = NewRun {
         id: platform.ids.id(),
         mode: if settings.mark {

@@ -200,7 +200,7 @@ async fn halt(
 ) -> Result<(), UseCaseError> {
     let now = platform.now();
     let (examined, missing) = (comparison.findings.examined, comparison.missing);
-    let ratio = platform.settings.reconciler.halt_ratio;
+    let ratio = platform.settings().reconciler.halt_ratio;
     let details = json!({
         "code": "RECONCILER_HALTED", "run_id": run.id, "cluster": cluster.name, "examined": examined,
         "missing": missing, "halt_ratio": ratio,

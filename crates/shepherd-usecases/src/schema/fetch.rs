@@ -62,12 +62,12 @@ pub(super) async fn for_request(
     if platform.schemas.rests(version, Asking::Request, platform.now()) {
         return None;
     }
-    let patience = platform.settings.schema.fetch_timeout.min(REQUEST_PATIENCE);
+    let patience = platform.settings().schema.fetch_timeout.min(REQUEST_PATIENCE);
     let fetched = tokio::time::timeout(patience, fetch(platform, version, first)).await;
     match fetched.unwrap_or(Err(FetchError::Timeout)) {
         Ok(schema) => Some(schema),
         Err(error) => {
-            let retries = platform.settings.schema.fetch_retries;
+            let retries = platform.settings().schema.fetch_retries;
             platform
                 .schemas
                 .failed(version, Asking::Request, retries, platform.now());
@@ -90,7 +90,7 @@ pub(super) async fn fetch(
         return Ok(schema);
     }
     let asked = platform.cluster_schemas.vm_schema(cluster.id);
-    let answer = tokio::time::timeout(platform.settings.schema.fetch_timeout, asked)
+    let answer = tokio::time::timeout(platform.settings().schema.fetch_timeout, asked)
         .await
         .unwrap_or_else(|_| Err(ProviderError::Timeout("vm_schema".to_owned())))?;
     if answer.minor_version.parse::<MinorVersion>() != Ok(version) {

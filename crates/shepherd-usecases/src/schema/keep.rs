@@ -20,7 +20,7 @@ pub(super) async fn keep(platform: &Platform, schema: VmSchema) -> Result<Arc<Vm
         schema: document,
         fetched_at: platform.now(),
     };
-    let findings = if platform.settings.schema.validate_on_version_change {
+    let findings = if platform.settings().schema.validate_on_version_change {
         let against = revalidate::schemas(platform, Some(&schema)).await?;
         Some(revalidate::judge(platform, &against).await?)
     } else {

@@ -20,7 +20,7 @@ pub(super) async fn look_up(platform: &Platform, version: MinorVersion) -> Resul
     if let Some(schema) = fetch::for_request(platform, version, &sources).await {
         return Ok(exact(schema));
     }
-    let retries = platform.settings.schema.fetch_retries;
+    let retries = platform.settings().schema.fetch_retries;
     let updating = !sources.is_empty() && !platform.schemas.gave_up(version, retries);
     let mut stand_in = stand_in(platform, version).await?;
     if updating {

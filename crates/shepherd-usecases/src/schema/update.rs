@@ -34,7 +34,7 @@ pub async fn run(platform: &Platform) {
 
 async fn find_due(platform: &Platform, orders: mpsc::Sender<Due>) {
     let mut validated = BTreeSet::new();
-    let mut tick = tokio::time::interval(platform.settings.controllers.tick);
+    let mut tick = tokio::time::interval(platform.settings().controllers.tick);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
@@ -76,7 +76,7 @@ async fn carry_out(platform: &Platform, mut ordered: mpsc::Receiver<Due>) {
 
 /// Takes or renews the lease; answers the versions that are to be fetched, each with a cluster to ask.
 async fn begin(platform: &Platform, validated: &mut BTreeSet<MinorVersion>) -> Result<Due, UseCaseError> {
-    let settings = &platform.settings.controllers;
+    let settings = platform.settings().controllers.clone();
     let lease = platform
         .leases
         .acquire(LEASE, &settings.instance, settings.lease_ttl)
@@ -119,7 +119,7 @@ async fn catch_up(
     known: BTreeSet<MinorVersion>,
     validated: &mut BTreeSet<MinorVersion>,
 ) -> Result<(), UseCaseError> {
-    if platform.settings.schema.validate_on_version_change && !known.is_subset(validated) {
+    if platform.settings().schema.validate_on_version_change && !known.is_subset(validated) {
         revalidate::execute(platform).await?;
     }
     *validated = known;
@@ -130,7 +130,7 @@ async fn update(platform: &Platform, version: MinorVersion, cluster: ClusterReco
     match fetch::fetch(platform, version, &cluster).await {
         Ok(_) => tracing::info!(%version, cluster = %cluster.name, "the schema of a KubeVirt version is there"),
         Err(error) => {
-            let retries = platform.settings.schema.fetch_retries;
+            let retries = platform.settings().schema.fetch_retries;
             let failures = platform.schemas.failed(version, Asking::Loop, retries, platform.now());
             tracing::warn!(%version, cluster = %cluster.name, failures, error = &error as &dyn std::error::Error, "the schema of a KubeVirt version could not be fetched");
             if failures == retries.max(1)

@@ -57,7 +57,7 @@ pub async fn execute(
         .get_system(command.system)
         .await?
         .ok_or_else(|| Problem::not_found(ErrorCode::SystemNotFound, command.system))?;
-    let name = platform.settings.naming.parse("service", &command.name)?;
+    let name = platform.settings().naming.parse("service", &command.name)?;
     texts::check(command.description.as_deref(), command.documentation.as_deref())?;
     let now = platform.now();
     let mut uow = platform.begin().await?;

@@ -45,7 +45,7 @@ pub async fn execute(
     request: Option<&IdempotentRequest>,
 ) -> Result<Answer<Created>, UseCaseError> {
     caller.require(Permission::SystemWrite)?;
-    let name = platform.settings.naming.parse("system", &command.name)?;
+    let name = platform.settings().naming.parse("system", &command.name)?;
     texts::check(command.description.as_deref(), command.documentation.as_deref())?;
     let now = platform.now();
     let mut uow = platform.begin().await?;

@@ -12,7 +12,7 @@ const BATCH: u32 = 1_000;
 /// nothing to do.
 pub(super) async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
     let now = platform.now();
-    let kept = TimeDelta::days(i64::from(platform.settings.upkeep.archive_days));
+    let kept = TimeDelta::days(i64::from(platform.settings().upkeep.archive_days));
     // Nothing is older than that.
     let before = now
         .checked_sub_signed(kept)

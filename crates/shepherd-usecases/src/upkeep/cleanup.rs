@@ -27,7 +27,7 @@ pub(super) async fn notifications(platform: &Platform) -> Result<u64, UseCaseErr
     if last.is_some_and(|last| last.date_naive() == now.date_naive()) {
         return Ok(0);
     }
-    let kept = DAY * platform.settings.upkeep.notification_days;
+    let kept = DAY * platform.settings().upkeep.notification_days;
     remove(platform, Transient::Notifications, ago(now, kept)).await
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn notifications(platform: &Platform) -> Result<u64, UseCaseErr
 /// life of processes that are long gone, old runs of the reconciler and old console grants; erases one-time passwords nobody asked for.
 pub(super) async fn tokens(platform: &Platform) -> Result<u64, UseCaseError> {
     let now = platform.now();
-    let settings = &platform.settings;
+    let settings = platform.settings();
     let mut removed = 0;
     for (what, kept) in [
         (Transient::Sessions, ENDED_SESSIONS),
@@ -64,7 +64,7 @@ pub(super) async fn limits(platform: &Platform) -> Result<u64, UseCaseError> {
 /// Removes jobs that were given up long ago; their tickets tell what became of them. Those of tickets that are stuck
 /// stay.
 pub(super) async fn dead_letters(platform: &Platform) -> Result<u64, UseCaseError> {
-    let kept = platform.settings.upkeep.dead_letters;
+    let kept = platform.settings().upkeep.dead_letters;
     remove(platform, Transient::DeadLetters, ago(platform.now(), kept)).await
 }
 

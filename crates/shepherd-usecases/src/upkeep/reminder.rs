@@ -13,7 +13,7 @@ const BATCH: u32 = 200;
 /// Reminds of every ticket that has waited for another whole period since it was submitted; answers of how many. A
 /// ticket is marked in the transaction of its notifications, so each period reminds of it once.
 pub(super) async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
-    let period = TimeDelta::days(i64::from(platform.settings.upkeep.reminder_days));
+    let period = TimeDelta::days(i64::from(platform.settings().upkeep.reminder_days));
     let mut reminded = 0;
     loop {
         let now = platform.now();
@@ -34,7 +34,7 @@ pub(super) async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
 
 /// The same audience as when the ticket was submitted, as of now.
 fn reminder(platform: &Platform, ticket: &OverdueTicket, now: DateTime<Utc>) -> (Audience, NotificationDraft) {
-    let self_approval = platform.settings.self_approval.permits(ticket.environment);
+    let self_approval = platform.settings().self_approval.permits(ticket.environment);
     let audience = Audience::EligibleApprovers {
         ticket: ticket.id,
         except: ticket.requester_id.as_user().filter(|_| !self_approval),

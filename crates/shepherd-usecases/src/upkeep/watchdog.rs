@@ -11,7 +11,7 @@ const BATCH: u32 = 200;
 /// Makes machines FAILED that have been CREATING for longer than `vm.creation_timeout`, and tells their owners; answers
 /// how many. A machine that runs after all is RUNNING as soon as its cluster says so.
 pub(super) async fn execute(platform: &Platform) -> Result<u64, UseCaseError> {
-    let timeout = TimeDelta::from_std(platform.settings.creation_timeout).unwrap_or(TimeDelta::MAX);
+    let timeout = TimeDelta::from_std(platform.settings().creation_timeout).unwrap_or(TimeDelta::MAX);
     let mut failed = 0;
     loop {
         let now = platform.now();

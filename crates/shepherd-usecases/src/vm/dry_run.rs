@@ -46,7 +46,7 @@ pub async fn ask(platform: &Platform, cluster: &ClusterRecord, namespace: &str, 
 
 /// DRY_RUN_SLOW, when a dry run that began then took long.
 pub(crate) fn slow(platform: &Platform, cluster: &ClusterRecord, started: Instant) -> Vec<Warning> {
-    if started.elapsed() > platform.settings.dry_run_warn {
+    if started.elapsed() > platform.settings().dry_run_warn {
         vec![Warning::new(WarningCode::DryRunSlow).with("cluster", cluster.name.as_str())]
     } else {
         Vec::new()

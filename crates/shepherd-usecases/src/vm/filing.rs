@@ -275,7 +275,7 @@ impl Filing<'_> {
         now: DateTime<Utc>,
     ) -> Result<(), RepositoryError> {
         match ticket.external_system {
-            Some(system) if self.platform.settings.features.external_approval => {
+            Some(system) if self.platform.settings().features.external_approval => {
                 external_approval::queue(uow, ticket.id, system, now).await
             }
             Some(_) | None => Ok(()),

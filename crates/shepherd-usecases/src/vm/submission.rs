@@ -127,7 +127,7 @@ pub(crate) async fn tell_approvers(
     let requester = caller.subject.user();
     let audience = Audience::EligibleApprovers {
         ticket,
-        except: (!platform.settings.self_approval.permits(environment)).then_some(requester),
+        except: (!platform.settings().self_approval.permits(environment)).then_some(requester),
     };
     let title = format!("{number} waits for a decision");
     let draft = NotificationDraft::new(NotificationType::ApprovalPending, Severity::Info, &title, message)

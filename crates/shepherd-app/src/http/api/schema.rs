@@ -127,5 +127,5 @@ impl From<&MaskRules> for Mask {
 #[utoipa::path(tag = "catalogue", operation_id = "get_mask", responses((status = 200, body = Mask)))]
 #[get("/mask")]
 async fn mask(api: web::Data<Api>, _auth: Authorized<AnySession>) -> HttpResponse {
-    HttpResponse::Ok().json(Mask::from(&*api.platform.settings.mask))
+    HttpResponse::Ok().json(Mask::from(&*api.platform.settings().mask))
 }

@@ -122,7 +122,7 @@ async fn list(api: web::Data<Api>, auth: Authorized<AnySession>, query: Query<Li
             page(query.page, query.per_page)?,
         )
         .await?;
-    let max_attempts = api.platform.settings.execution.max_attempts;
+    let max_attempts = api.platform.settings().execution.max_attempts;
     let pagination = Pagination::of(&found);
     let items = found
         .items
@@ -139,5 +139,5 @@ async fn get_task(api: web::Data<Api>, auth: Authorized<AnySession>, id: web::Pa
     let id: EventId = path_id("task_id", &id)?;
     let found = api.platform.read.get_task(&audience(&auth.caller), id).await?;
     let record = found.ok_or_else(|| Problem::not_found(ErrorCode::TaskNotFound, id))?;
-    Ok(HttpResponse::Ok().json(Task::of(record, api.platform.settings.execution.max_attempts)))
+    Ok(HttpResponse::Ok().json(Task::of(record, api.platform.settings().execution.max_attempts)))
 }

@@ -164,7 +164,7 @@ impl<'a> Follower<'a> {
         if Instant::now() < self.next_beat {
             return Ok(());
         }
-        let settings = &self.platform.settings.controllers;
+        let settings = self.platform.settings().controllers.clone();
         let subject = self.cluster.id.to_string();
         let beat = self
             .platform

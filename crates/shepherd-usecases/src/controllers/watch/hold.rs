@@ -69,7 +69,7 @@ pub(super) async fn hold(
     cluster: ClusterRecord,
     mut wanted: watch::Receiver<Wanted>,
 ) -> Result<(), UseCaseError> {
-    let settings = &platform.settings.controllers;
+    let settings = platform.settings().controllers.clone();
     let name = lease_name(cluster.id);
     let acquired = platform.leases.acquire(&name, &settings.instance, settings.lease_ttl);
     let Some(lease) = acquired.await? else {
@@ -116,7 +116,7 @@ async fn watched(
 /// Renews the lease as long as the watch makes progress. While the database does not answer the watch goes on: what
 /// it writes is guarded by the lease, and a lease that ran out comes back with another generation.
 async fn kept(platform: &Platform, cluster: &ClusterRecord, lease: &Lease, pulse: &Pulse) -> End {
-    let settings = &platform.settings.controllers;
+    let settings = platform.settings().controllers.clone();
     let interval = settings.lease_ttl / 3;
     loop {
         tokio::time::sleep(interval).await;

@@ -26,7 +26,7 @@ pub(super) async fn describe(platform: &Platform, ticket: &TicketRecord) -> Resu
         ticket_id: ticket.id,
         ticket_number: ticket.number.clone(),
         operation: ticket.request_type.operation_type(),
-        callback_url: format!("{}{CALLBACK_PATH}", platform.settings.portal_url),
+        callback_url: format!("{}{CALLBACK_PATH}", platform.settings().portal_url),
         requester: json!({
             "id": ticket.requester_id,
             "username": requester.map(|requester| &requester.username),

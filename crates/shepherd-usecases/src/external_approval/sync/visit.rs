@@ -40,7 +40,7 @@ pub(super) async fn execute(
     submission: SubmissionRecord,
 ) -> Result<(), UseCaseError> {
     let system = platform.read.get_external_system(submission.system_id).await?;
-    let on = platform.settings.features.external_approval;
+    let on = platform.settings().features.external_approval;
     let Some(system) = system.filter(|system| system.enabled && on) else {
         return without_system(platform, &submission, NO_SYSTEM).await;
     };

@@ -47,7 +47,7 @@ pub(super) async fn record(
     let stamp = AuditStamp {
         context: &RequestContext::system("expiry"),
         at: now,
-        retention: platform.settings.retention,
+        retention: platform.settings().retention,
     };
     Ok(uow.audit().append(&rows, &stamp).await?)
 }
