@@ -64,11 +64,12 @@ pub(super) async fn ready(api: web::Data<Api>) -> Answer {
         ("worker", HeartbeatKind::Worker, api.roles.worker),
         ("leader", HeartbeatKind::Leader, api.roles.controllers),
     ];
+    let settings = api.platform.settings();
     let mut own_silent = false;
     for (name, kind, runs_here) in parts {
         let beat = api.platform.leases.last_beat(kind, None).await;
         let state = state_of(beat, api.platform.now());
-        let instance = Some(api.platform.settings().controllers.instance.as_str());
+        let instance = Some(settings.controllers.instance.as_str());
         // Only the worker beats in every process that runs it; leases have one holder.
         if runs_here && kind == HeartbeatKind::Worker {
             own_silent |= state_of(api.platform.leases.last_beat(kind, instance).await, api.platform.now()) != "ok";

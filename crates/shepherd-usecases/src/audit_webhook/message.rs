@@ -119,6 +119,7 @@ fn resolved(
     receiver: &str,
 ) -> Result<Vec<(String, Zeroizing<String>)>, Undelivered> {
     let values: BTreeMap<String, String> = serde_json::from_slice(opened).map_err(|_| Undelivered::Sealed)?;
+    let settings = platform.settings();
     let mut headers = Vec::new();
     for (name, value) in values {
         let value = Zeroizing::new(value);
@@ -126,8 +127,7 @@ fn resolved(
         for part in header_parts(&value).map_err(|_| Undelivered::Sealed)? {
             whole.push_str(match part {
                 HeaderPart::Text(text) => text,
-                HeaderPart::Variable(variable) => platform
-                    .settings()
+                HeaderPart::Variable(variable) => settings
                     .header_variables
                     .value(variable, receiver)
                     .ok_or(Undelivered::Variable)?,

@@ -32,8 +32,8 @@ pub async fn execute(platform: &Platform, caller: &Caller, command: ChangePasswo
         return Err(Problem::new(ErrorCode::NotLocalUser).into());
     };
     require_current(platform, caller, &command.old, &hash).await?;
-    let policy = platform.settings().password_policy.clone();
-    password::check(policy, "new_password", &command.new, &user.username)?;
+    let settings = platform.settings();
+    password::check(&settings.password_policy, "new_password", &command.new, &user.username)?;
     if *command.old == *command.new {
         return Err(password::reused("new_password").into());
     }

@@ -83,6 +83,7 @@ async fn unseal(
 /// this receiver, perhaps no longer, is as good as none.
 fn resolved(platform: &Platform, opened: &[u8], receiver: &str) -> Result<Vec<(String, Zeroizing<String>)>, Closed> {
     let values: BTreeMap<String, String> = serde_json::from_slice(opened).map_err(|_| Closed::Sealed)?;
+    let settings = platform.settings();
     let mut headers = Vec::new();
     for (name, value) in values {
         let value = Zeroizing::new(value);
@@ -90,8 +91,7 @@ fn resolved(platform: &Platform, opened: &[u8], receiver: &str) -> Result<Vec<(S
         for part in header_parts(&value).map_err(|_| Closed::Sealed)? {
             whole.push_str(match part {
                 HeaderPart::Text(text) => text,
-                HeaderPart::Variable(variable) => platform
-                    .settings()
+                HeaderPart::Variable(variable) => settings
                     .header_variables
                     .value(variable, receiver)
                     .ok_or(Closed::Variable)?,

@@ -42,8 +42,13 @@ pub async fn execute(
 ) -> Result<Answer<UserId>, UseCaseError> {
     account::require_everywhere(caller, Permission::UserManage)?;
     check_fields(&command)?;
-    let policy = platform.settings().password_policy.clone();
-    password::check(policy, "password", &command.password, &command.username)?;
+    let settings = platform.settings();
+    password::check(
+        &settings.password_policy,
+        "password",
+        &command.password,
+        &command.username,
+    )?;
     let user = NewUser {
         id: platform.ids.id(),
         username: command.username,

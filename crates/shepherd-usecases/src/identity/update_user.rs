@@ -93,8 +93,8 @@ async fn new_hash(
     account: &AccountRecord,
     password: Zeroizing<String>,
 ) -> Result<String, UseCaseError> {
-    let policy = platform.settings().password_policy.clone();
-    password::check(policy, "password", &password, &account.username)?;
+    let settings = platform.settings();
+    password::check(&settings.password_policy, "password", &password, &account.username)?;
     // Not compared with the present one: the answer would tell whether a guess at somebody's password is right.
     Ok(platform.passwords.hash(password).await?)
 }
