@@ -21,9 +21,9 @@ pub(crate) struct Chat {
 /// What is wrong with the environment.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Misconfigured {
-    #[error("{0} is missing; a chat needs {URL} and {ACCOUNT}")]
+    #[error("{0} is missing; a chat needs CHAT_WEBHOOK_URL and CHAT_USER_ID")]
     Missing(&'static str),
-    #[error("{ACCOUNT} is no id of a user")]
+    #[error("CHAT_USER_ID is no id of a user")]
     Account,
 }
 
