@@ -1,23 +1,25 @@
 //! `cargo xtask demo`: the whole product on one machine, and nothing of it left afterwards.
 //!
 //! [`stack`] starts and stops the processes, [`populate`] fills the running product through its API, [`walk`] shows
-//! what to do with it. Everything written lies in `target/demo`.
+//! what to do with it. Everything written lies in `target/demo`; a demo that is brought up [for a program](during) has
+//! a directory of its own.
 
-mod api;
+pub(crate) mod api;
 mod place;
 mod populate;
 mod stack;
 mod walk;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::compile;
+use crate::compile::{self, Executables};
 use crate::progress::Step;
 use crate::signals::Signals;
 use crate::workspace::Workspace;
-use place::Place;
+use place::{Place, Users};
 use stack::Stack;
 
 #[derive(clap::Args)]
@@ -31,7 +33,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
-    let place = Place::claim(workspace, options.keep)?;
+    let place = Place::claim(workspace, "demo", options.keep)?;
     refuse_taken_port(options.port)?;
     place.prepare()?;
     let mut signals = Signals::listen()?;
@@ -64,38 +66,7 @@ async fn bring_up_and_watch(
     let built = compile::build(workspace, &["--workspace", "--bins"], &step).await?;
     step.done("shepherd, shepherd-simulator");
 
-    let step = Step::begin("starting PostgreSQL");
-    let database = stack.start_database(place).await?;
-    step.done(&database.description);
-
-    let step = Step::begin("migrating and seeding");
-    let users = place.users()?;
-    stack
-        .prepare_database(workspace, place, &built, &database, &users)
-        .await?;
-    step.done("");
-
-    let step = Step::begin("starting the simulated clusters");
-    let clusters = stack.start_clusters(place, &built).await?;
-    step.done(
-        &clusters
-            .iter()
-            .map(|cluster| cluster.name)
-            .collect::<Vec<_>>()
-            .join(", "),
-    );
-
-    let step = Step::begin("starting shepherd");
-    let url = stack
-        .start_shepherd(workspace, place, &built, &database, options.port)
-        .await?;
-    step.done(&url);
-
-    let step = Step::begin("registering clusters, namespaces and users");
-    populate::run(&url, &clusters, &users, &step).await?;
-    step.done("");
-
-    place.announce(&url, &users, &clusters, &database)?;
+    let (url, users) = bring_up(workspace, &built, place, stack, options.port).await?;
     let script = place.path("walk.sh");
     let walk = walk::script(&url, &users);
     std::fs::write(&script, &walk).context("write the walk")?;
@@ -105,6 +76,75 @@ async fn bring_up_and_watch(
     );
     println!("A walk through it (`bash {}`, or paste):\n\n{walk}", script.display());
     stack.watch().await
+}
+
+/// Brings up a demo in a directory of that name, has something done with its `demo.json` there, and takes it down. The
+/// directory stays when something went wrong.
+pub(crate) async fn during(
+    workspace: &Workspace,
+    name: &str,
+    built: &Executables,
+    work: impl AsyncFnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let place = Place::claim(workspace, name, false)?;
+    place.prepare()?;
+    let mut stack = Stack::default();
+    let outcome = match bring_up(workspace, built, &place, &mut stack, stack::free_port()?).await {
+        Ok(_) => {
+            let announcement = place.announcement();
+            tokio::select! {
+                ended = stack.watch() => ended,
+                done = work(announcement.as_path()) => done,
+            }
+        }
+        Err(error) => Err(error),
+    };
+    stack.stop().await;
+    match outcome {
+        Ok(()) => place.leave(),
+        Err(error) => Err(error.context(format!("the logs are in {}", place.directory().display()))),
+    }
+}
+
+/// Starts everything and fills it; answers the address and the users.
+async fn bring_up(
+    workspace: &Workspace,
+    built: &Executables,
+    place: &Place,
+    stack: &mut Stack,
+    port: u16,
+) -> anyhow::Result<(String, Users)> {
+    let step = Step::begin("starting PostgreSQL");
+    let database = stack.start_database(place).await?;
+    step.done(&database.description);
+
+    let step = Step::begin("migrating and seeding");
+    let users = place.users()?;
+    stack
+        .prepare_database(workspace, place, built, &database, &users)
+        .await?;
+    step.done("");
+
+    let step = Step::begin("starting the simulated clusters");
+    let clusters = stack.start_clusters(place, built).await?;
+    step.done(
+        &clusters
+            .iter()
+            .map(|cluster| cluster.name)
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+
+    let step = Step::begin("starting shepherd");
+    let url = stack.start_shepherd(workspace, place, built, &database, port).await?;
+    step.done(&url);
+
+    let step = Step::begin("registering clusters, namespaces and users");
+    populate::run(&url, &clusters, &users, &step).await?;
+    step.done("");
+
+    place.announce(&url, &users, &clusters, &database)?;
+    Ok((url, users))
 }
 
 fn refuse_taken_port(port: u16) -> anyhow::Result<()> {

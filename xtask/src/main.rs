@@ -7,6 +7,7 @@ mod bench;
 mod compile;
 mod conformance;
 mod demo;
+mod examples;
 mod fleet;
 mod openapi;
 mod progress;
@@ -34,7 +35,7 @@ struct Arguments {
 enum Command {
     /// Run the whole product locally: database, two simulated clusters, users, and the API
     Demo(demo::Options),
-    /// Run everything CI runs: format, tidy, dependency policy, lints, tests, the OpenAPI diff
+    /// Run everything CI runs: format, tidy, dependency policy, lints, tests, examples, the OpenAPI diff
     Test(test::Options),
     /// Check what the compiler does not: crate arrows, inherited manifests, module docs
     Tidy,

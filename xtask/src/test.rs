@@ -9,14 +9,14 @@ use shepherd_testkit::postgres::{PostgresServer, RUN_VARIABLE, SERVER_VARIABLE, 
 use crate::progress::{Step, seconds};
 use crate::signals::Signals;
 use crate::workspace::Workspace;
-use crate::{compile, openapi, tidy};
+use crate::{compile, examples, openapi, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Run the remaining stages after one has failed
     #[arg(long)]
     keep_going: bool,
-    /// Leave out the dependency policy and the documentation tests, which seldom fail; CI never does
+    /// Leave out the dependency policy, the documentation tests and the examples, which seldom fail; CI never does
     #[arg(long)]
     fast: bool,
 }
@@ -28,6 +28,7 @@ enum Work {
     CargoWithDatabase(&'static [&'static str]),
     Tests,
     DependencyPolicy,
+    Examples,
     Tidy,
     OpenApi,
 }
@@ -38,7 +39,7 @@ struct Stage {
     is_in_fast_run: bool,
 }
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Stage {
         name: "formatting",
         work: Work::Cargo(&["fmt", "--all", "--check"]),
@@ -67,6 +68,11 @@ const STAGES: [Stage; 7] = [
     Stage {
         name: "documentation tests",
         work: Work::CargoWithDatabase(&["test", "--workspace", "--doc"]),
+        is_in_fast_run: false,
+    },
+    Stage {
+        name: "examples",
+        work: Work::Examples,
         is_in_fast_run: false,
     },
     Stage {
@@ -131,6 +137,7 @@ async fn run_stage(workspace: &Workspace, work: Work, database: &mut Database) -
             // Advisories change without a commit and need the network; the workflow on the forge looks at them.
             cargo(workspace, &["deny", "check", "bans", "licenses", "sources"], &[]).await
         }
+        Work::Examples => examples::run(workspace).await,
         Work::Tidy => tidy::run(workspace),
         Work::OpenApi => check_openapi(workspace).await,
     };

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use shepherd_crypto::{KeyRing, MasterKey};
 use shepherd_identity::{Argon2Hasher, JwtIssuer, Sha512CryptHasher};
 use shepherd_kubevirt::{CallLimits, Intake, KubeVirtProvider, KubeVirtRenderer};
-use shepherd_notify::{GuardedClient, InboxSender};
+use shepherd_notify::GuardedClient;
 use shepherd_ports::crypto::{Cipher, Digests, KeyStore};
 use shepherd_ports::encryption_keys::EncryptionKeyQueries;
 use shepherd_ports::secrets::{SecretName, SecretStore};
@@ -20,6 +20,7 @@ use shepherd_usecases::{Platform, auth::SubjectCache, schema::SchemaCache};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::extensions::Extensions;
 use crate::host::{SystemClock, UuidV7Source};
 
 /// Everything a command needs.
@@ -50,11 +51,19 @@ pub async fn connect(config: &Config) -> anyhow::Result<PgStore> {
         .context("the database cannot be reached (database.url or database.host, .port, .user, .password)")
 }
 
-/// Wires the product. The secrets of the installation are made at the first start.
+/// Wires the product as it is shipped. The secrets of the installation are made at the first start.
 ///
 /// # Errors
 /// When a secret does not fit what was sealed before, or the database fails.
 pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
+    wire_with(config, store, &Extensions::default()).await
+}
+
+/// Wires the product with what another program adds to it.
+///
+/// # Errors
+/// As [`wire`].
+pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions) -> anyhow::Result<Wired> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(UuidV7Source);
     let key_ring = Arc::new(key_ring(config, &store).await?);
@@ -117,7 +126,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         passwords: Arc::new(Argon2Hasher::new(Argon2Hasher::DEFAULT_CONCURRENCY)?),
         guest_passwords: Arc::new(Sha512CryptHasher::default()),
         tokens: Arc::new(tokens),
-        notifications: Arc::new(InboxSender),
+        notifications: extensions.sender(),
         outbound: Arc::new(GuardedClient::new(config.security.outbound_allowlist.clone())),
         live: LiveSettings::new(settings),
         clock,

@@ -15,6 +15,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Loaded};
+use crate::extensions::Extensions;
 use crate::{http, telemetry};
 
 /// Governance of KubeVirt virtual machines over many clusters.
@@ -75,8 +76,13 @@ enum ConfigCommand {
 
 /// Runs the binary.
 pub fn main() -> ExitCode {
+    main_with(Extensions::default())
+}
+
+/// Runs the commands of the binary with what another program adds to the product.
+pub fn main_with(extensions: Extensions) -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    match run(cli, &extensions) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shepherd: {error:#}");
@@ -85,7 +91,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli, extensions: &Extensions) -> anyhow::Result<()> {
     if let Command::Openapi = cli.command {
         let mut document = serde_json::to_string_pretty(&http::openapi::document()?)?;
         document.push('\n');
@@ -110,12 +116,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         .context("the runtime cannot start")?;
     runtime.block_on(async {
         match cli.command {
-            Command::Serve(options) => serve::run(loaded.config, options).await,
+            Command::Serve(options) => serve::run(loaded.config, extensions, options).await,
             Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
             Command::Seed => seed::run(&loaded.config).await,
             Command::Doctor { json } => doctor::run(&loaded.config, json).await,
-            Command::Reconcile(options) => reconcile::run(&loaded.config, options).await,
-            Command::BreakGlass { user } => break_glass::run(&loaded.config, &user).await,
+            Command::Reconcile(options) => reconcile::run(&loaded.config, extensions, options).await,
+            Command::BreakGlass { user } => break_glass::run(&loaded.config, extensions, &user).await,
             Command::Keys { what } => keys::run(loaded.config, what).await,
             Command::Openapi | Command::Config { .. } => Ok(()),
         }

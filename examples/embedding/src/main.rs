@@ -1,20 +1,49 @@
-//! Would Shepherd take this request? The arguments; the check is `preflight`, what stands in for the product `adapters`.
+//! Would Shepherd take this request? A service beside it, which asks the same rules and needs neither its server nor its
+//! database.
+//!
+//! `preflight` is the check, `adapters` what stands in for the product, `service` the HTTP of it.
 
 mod adapters;
 mod preflight;
+mod service;
 
-use std::process::ExitCode;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use clap::Parser;
+use actix_web::{App, HttpServer, web};
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
 use shepherd_domain::Environment;
 use shepherd_domain::access::ResourceRole;
 
-use adapters::{Numbers, Printer};
-use preflight::{Requester, Wish};
+use adapters::{Numbers, Spool};
+use preflight::Wish;
+use service::{Desk, Question};
 
-/// Checks a request for a virtual machine by the rules of Shepherd, without asking an installation.
+/// Checks requests for virtual machines by the rules of Shepherd, without asking an installation.
 #[derive(Parser)]
 struct Arguments {
+    /// File that notifications are appended to; otherwise they are printed
+    #[arg(long, global = true)]
+    spool: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks one request; fails when Shepherd would refuse it
+    Check(Check),
+    /// Answers `POST /checks` until it is stopped; prints `ready ADDRESS` when it does
+    Serve {
+        /// Where it listens; port 0 picks a free one
+        #[arg(long, default_value = "127.0.0.1:9500")]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(clap::Args)]
+struct Check {
     /// Namespace the machine is for
     namespace: String,
     /// System it belongs to
@@ -41,37 +70,47 @@ struct Arguments {
     role: ResourceRole,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+#[actix_web::main]
+async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let ids = Numbers::default();
-    let requester = Requester::with_role(arguments.role, &ids);
-    let wish = Wish {
-        namespace: arguments.namespace,
-        environment: arguments.environment,
-        system: arguments.system,
-        service: arguments.service,
-        cpu_cores: arguments.cpu_cores,
-        cpu_request: arguments.cpu_request,
-        memory_mb: arguments.memory_mb,
-        disk_gb: arguments.disk_gb,
+    let desk = Desk {
+        ids: Numbers::default(),
+        spool: Spool(arguments.spool),
     };
-    let verdict = match preflight::check(&wish, &requester, &ids) {
-        Ok(verdict) => verdict,
-        Err(refusal) => {
-            eprintln!("refused: {refusal}");
-            return ExitCode::FAILURE;
-        }
+    match arguments.command {
+        Command::Check(wished) => check(&desk, wished).await,
+        Command::Serve { listen } => serve(desk, listen).await,
+    }
+}
+
+async fn check(desk: &Desk, wished: Check) -> anyhow::Result<()> {
+    let question = Question {
+        role: wished.role,
+        wish: Wish {
+            namespace: wished.namespace,
+            environment: wished.environment,
+            system: wished.system,
+            service: wished.service,
+            cpu_cores: wished.cpu_cores,
+            cpu_request: wished.cpu_request,
+            memory_mb: wished.memory_mb,
+            disk_gb: wished.disk_gb,
+        },
     };
-    println!("accepted: {} ({:?})", verdict.vm_name, verdict.decision);
-    for warning in &verdict.warnings {
-        println!("warning: {:?} {:?}", warning.code, warning.params);
+    match service::answer(desk, &question).await? {
+        Ok(verdict) => println!("{}", service::shown(&verdict)),
+        Err(refusal) => bail!("refused: {refusal}"),
     }
-    match preflight::announce(&wish, &requester, &verdict, &mut Printer::default()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("nobody was told: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Ok(())
+}
+
+async fn serve(desk: Desk, listen: SocketAddr) -> anyhow::Result<()> {
+    let desk = web::Data::new(desk);
+    let server = HttpServer::new(move || App::new().app_data(desk.clone()).configure(service::routes))
+        .workers(1)
+        .bind(listen)
+        .with_context(|| format!("listen at {listen}"))?;
+    let address = server.addrs().first().copied().unwrap_or(listen);
+    println!("ready http://{address}");
+    server.run().await.context("the server ended")
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use shepherd_domain::access::{
     self, Denial, Grant, Permission, ResourceAction, ResourceRole, Scope, Subject, Target, Term,
 };
@@ -19,13 +20,14 @@ use shepherd_ports::notifications::NotificationRepository;
 use shepherd_ports::{IdSource, RepositoryError};
 
 /// What somebody wants to ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Wish {
     pub(crate) namespace: String,
     pub(crate) environment: Environment,
     pub(crate) system: String,
     pub(crate) service: String,
     pub(crate) cpu_cores: i32,
+    /// Equal to the cores when absent.
     pub(crate) cpu_request: Option<i32>,
     pub(crate) memory_mb: i32,
     pub(crate) disk_gb: i32,
@@ -158,6 +160,7 @@ pub(crate) async fn announce(
     requester: &Requester,
     verdict: &Verdict,
     store: &mut dyn NotificationRepository,
+    at: DateTime<Utc>,
 ) -> Result<(), RepositoryError> {
     match verdict.decision {
         Decision::AutoApproved => return Ok(()),
@@ -175,18 +178,17 @@ pub(crate) async fn announce(
         &title,
         "A request is planned.",
     );
-    store
-        .insert_for(approvers, &draft, DateTime::UNIX_EPOCH)
-        .await
-        .map(drop)
+    store.insert_for(approvers, &draft, at).await.map(drop)
 }
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
     use shepherd_domain::ErrorCode;
+    use shepherd_domain::ids::NotificationId;
 
     use super::*;
-    use crate::adapters::{Numbers, Printer};
+    use crate::adapters::Numbers;
 
     fn wish() -> Wish {
         Wish {
@@ -236,21 +238,48 @@ mod tests {
         assert_eq!(code(&Wish { cpu_request, ..wish() }), ErrorCode::OvercommitInvalid);
     }
 
+    /// Remembers who would have been told what.
+    #[derive(Default)]
+    struct Told(Vec<(Audience, String)>);
+
+    #[async_trait]
+    impl NotificationRepository for Told {
+        async fn insert_for(
+            &mut self,
+            audience: Audience,
+            draft: &NotificationDraft,
+            _at: DateTime<Utc>,
+        ) -> Result<u64, RepositoryError> {
+            self.0.push((audience, draft.title().to_owned()));
+            Ok(1)
+        }
+
+        async fn mark_read(&mut self, _: UserId, _: NotificationId, _: DateTime<Utc>) -> Result<bool, RepositoryError> {
+            Ok(false)
+        }
+
+        async fn mark_all_read(&mut self, _: UserId, _: DateTime<Utc>) -> Result<(), RepositoryError> {
+            Ok(())
+        }
+    }
+
     #[tokio::test]
     async fn approvers_of_production_are_told_and_the_requester_is_left_out() {
-        let (ids, mut printer) = (Numbers::default(), Printer::default());
+        let (ids, mut told) = (Numbers::default(), Told::default());
         let requester = Requester::with_role(ResourceRole::Owner, &ids);
         let wish = Wish {
             environment: Environment::Prod,
             ..wish()
         };
         let verdict = check(&wish, &requester, &ids).unwrap();
-        announce(&wish, &requester, &verdict, &mut printer).await.unwrap();
+        announce(&wish, &requester, &verdict, &mut told, DateTime::UNIX_EPOCH)
+            .await
+            .unwrap();
         let approvers = Audience::Approvers {
             environment: Environment::Prod,
             except: Some(requester.subject.user()),
         };
         let title = "dev-shop-web-01 will wait for a decision".to_owned();
-        assert_eq!(printer.printed, [(approvers, title)]);
+        assert_eq!(told.0, [(approvers, title)]);
     }
 }

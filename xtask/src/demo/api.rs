@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// A session with the API, or the way to one.
 #[derive(Debug, Clone)]
-pub(super) struct Api {
+pub(crate) struct Api {
     http: Client,
     base: String,
     token: Option<String>,
@@ -16,15 +16,15 @@ pub(super) struct Api {
 
 /// An answer, whatever its status.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
     request: String,
 }
 
 impl Reply {
     /// The body of a success.
-    pub(super) fn success(self) -> anyhow::Result<Value> {
+    pub(crate) fn success(self) -> anyhow::Result<Value> {
         if self.status.is_success() {
             return Ok(self.body);
         }
@@ -32,13 +32,13 @@ impl Reply {
     }
 
     /// Whether what should be created is there already.
-    pub(super) fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         self.status == StatusCode::CONFLICT
     }
 }
 
 impl Api {
-    pub(super) fn new(url: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
         // The API is plain HTTP on this machine: no proxy, and no certificates, which a bare machine may not have. The
         // client still wants to know whose cryptography it would use. A second call finds the first one's choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -55,13 +55,13 @@ impl Api {
         })
     }
 
-    pub(super) async fn is_ready(&self) -> bool {
+    pub(crate) async fn is_ready(&self) -> bool {
         let answer = self.http.get(format!("{}/health/ready", self.base)).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// A session of the given user; `None` when the password is not theirs.
-    pub(super) async fn log_in(&self, username: &str, password: &str) -> anyhow::Result<Option<Self>> {
+    pub(crate) async fn log_in(&self, username: &str, password: &str) -> anyhow::Result<Option<Self>> {
         let reply = self
             .post("/auth/login", json!({"username": username, "password": password}))
             .await?;
@@ -76,11 +76,11 @@ impl Api {
         }))
     }
 
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.send(Method::GET, path, None).await?.success()
     }
 
-    pub(super) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Reply> {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Reply> {
         self.send(Method::POST, path, Some(body)).await
     }
 

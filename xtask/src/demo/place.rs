@@ -14,7 +14,7 @@ use shepherd_testkit::postgres::{random_token, remove_kept_data};
 use super::stack::{Cluster, Database};
 use crate::workspace::Workspace;
 
-/// `target/demo`, claimed for one running demo.
+/// `target/demo` for example, claimed for one running demo.
 #[derive(Debug)]
 pub(super) struct Place {
     directory: PathBuf,
@@ -43,12 +43,12 @@ pub(super) struct User {
 
 impl Place {
     /// Claims the directory, so that no other demo of this workspace uses it.
-    pub(super) fn claim(workspace: &Workspace, keep: bool) -> anyhow::Result<Self> {
+    pub(super) fn claim(workspace: &Workspace, name: &str, keep: bool) -> anyhow::Result<Self> {
         let scratch = workspace.scratch();
         create_dir_all(&scratch).with_context(|| format!("create {}", scratch.display()))?;
-        let directory = scratch.join("demo");
-        let lock_path = scratch.join("demo.lock");
-        let lock = File::create(&lock_path).context("create target/demo.lock")?;
+        let directory = scratch.join(name);
+        let lock_path = scratch.join(format!("{name}.lock"));
+        let lock = File::create(&lock_path).with_context(|| format!("create {}", lock_path.display()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 directory,
@@ -60,7 +60,7 @@ impl Place {
                 "another demo of this workspace is running, see {}; stop it first",
                 directory.join("demo.json").display()
             ),
-            Err(TryLockError::Error(error)) => Err(error).context("lock target/demo.lock"),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", lock_path.display())),
         }
     }
 

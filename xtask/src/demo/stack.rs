@@ -181,7 +181,10 @@ impl Stack {
                 .env("SERVER_API_RATE_PER_USER", "10000/s, burst 10000")
                 .env("FEATURES_SNAPSHOTS", "true")
                 .env("FEATURES_CLONES", "true")
-                .env("FEATURES_MIGRATIONS", "true");
+                .env("FEATURES_MIGRATIONS", "true")
+                .env("FEATURES_EXTERNAL_APPROVAL", "true")
+                // Where external systems send their decisions; nothing else serves a portal here.
+                .env("SERVER_PORTAL_URLS", format!("http://127.0.0.1:{port}"));
         })?;
         let url = format!("http://127.0.0.1:{port}");
         let api = Api::new(&url)?;
@@ -279,7 +282,8 @@ fn last_lines(log: &Path) -> String {
     lines[lines.len().saturating_sub(COUNT)..].join("\n")
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A port that nobody uses right now.
+pub(super) fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     Ok(listener.local_addr()?.port())
 }

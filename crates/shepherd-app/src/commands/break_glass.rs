@@ -6,11 +6,12 @@ use shepherd_usecases::bootstrap::break_glass;
 use super::seed::refuse_pending;
 use crate::bootstrap;
 use crate::config::Config;
+use crate::extensions::Extensions;
 
-pub(super) async fn run(config: &Config, user: &str) -> anyhow::Result<()> {
+pub(super) async fn run(config: &Config, extensions: &Extensions, user: &str) -> anyhow::Result<()> {
     let store = bootstrap::connect(config).await?;
     refuse_pending(&store).await?;
-    let wired = bootstrap::wire(config, store).await?;
+    let wired = bootstrap::wire_with(config, store, extensions).await?;
     let until = break_glass::execute(&wired.platform, user)
         .await
         .with_context(|| format!("user `{user}` must exist and be enabled"))?;

@@ -12,6 +12,7 @@ use shepherd_usecases::reconciler::here::{self, Report};
 use super::seed::refuse_pending;
 use crate::bootstrap;
 use crate::config::Config;
+use crate::extensions::Extensions;
 
 /// Options of `reconcile`.
 #[derive(Args)]
@@ -25,7 +26,7 @@ pub(super) struct Options {
 }
 
 /// Prints what was found; an error when that is anything, so that scripts notice.
-pub(super) async fn run(config: &Config, options: Options) -> anyhow::Result<()> {
+pub(super) async fn run(config: &Config, extensions: &Extensions, options: Options) -> anyhow::Result<()> {
     anyhow::ensure!(
         options.dry_run,
         "only `shepherd reconcile --dry-run` is possible here; a run that marks is started by \
@@ -33,7 +34,7 @@ pub(super) async fn run(config: &Config, options: Options) -> anyhow::Result<()>
     );
     let store = bootstrap::connect(config).await?;
     refuse_pending(&store).await?;
-    let wired = bootstrap::wire(config, store).await?;
+    let wired = bootstrap::wire_with(config, store, extensions).await?;
     let report = here::execute(&wired.platform, options.cluster.as_deref())
         .await
         .context("the clusters cannot be compared")?;

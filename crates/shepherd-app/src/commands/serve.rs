@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::seed::refuse_pending;
 use crate::bootstrap::{self, Wired};
 use crate::config::Config;
+use crate::extensions::Extensions;
 use crate::http::{self, Api, Roles};
 use crate::tasks::TaskPool;
 
@@ -45,7 +46,7 @@ enum Role {
     Controllers,
 }
 
-pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
+pub(super) async fn run(config: Config, extensions: &Extensions, options: Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -59,11 +60,12 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         migrations::up(store.connection()).await.context("migrations")?;
     }
     refuse_pending(&store).await?;
-    let wired = bootstrap::wire(&config, store).await?;
+    let wired = bootstrap::wire_with(&config, store, extensions).await?;
     let pool = TaskPool::new(Handle::current());
     hear_changes(&wired, &pool);
     if roles.controllers {
         run_controllers(&wired, &pool);
+        extensions.supervise(&wired.platform, &pool);
     }
     if roles.worker {
         run_worker(&config, &wired, &pool).await?;
