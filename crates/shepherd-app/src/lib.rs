@@ -8,6 +8,7 @@ mod commands;
 pub mod config;
 mod host;
 pub mod http;
+pub mod reload;
 mod runtime;
 mod tasks;
 mod telemetry;
