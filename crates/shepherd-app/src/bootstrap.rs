@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::config::Config;
 use crate::extensions::Extensions;
 use crate::host::{SystemClock, UuidV7Source};
+use crate::reload::Follower;
 
 /// Everything a command needs.
 pub struct Wired {
@@ -31,6 +32,8 @@ pub struct Wired {
     pub platform: Arc<Platform>,
     /// The operations tickets can ask for.
     pub operations: Arc<Operations>,
+    /// What lets the adapters take over changes of the configuration while the process runs.
+    pub adapters: Follower,
 }
 
 /// Connects to the database.
@@ -91,6 +94,7 @@ pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions)
     let limits = CallLimits {
         call_timeout: config.k8s.call_timeout,
         concurrency: config.k8s.cluster_concurrency,
+        total_concurrency: config.worker.k8s_pool_size,
         requests_per_second: config.k8s.qps,
         burst: config.k8s.burst,
         breaker_failures: config.k8s.breaker_failures,
@@ -98,6 +102,12 @@ pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions)
         ..CallLimits::default()
     };
     let provider = Arc::new(KubeVirtProvider::new(credentials, Arc::clone(&clock), limits));
+    let intake = Arc::new(Intake::new(
+        config.security.allow_insecure_clusters,
+        config.security.outbound_allowlist.clone(),
+    ));
+    let outbound = Arc::new(GuardedClient::new(config.security.outbound_allowlist.clone()));
+    let adapters = adapters(Arc::clone(&provider), Arc::clone(&intake), Arc::clone(&outbound));
     let mut settings = config.settings(instance_name(&*ids));
     settings.mask = config.mask.load().map_err(anyhow::Error::msg)?;
     let platform = Platform {
@@ -114,10 +124,7 @@ pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions)
         provider,
         changes: Arc::new(store.clone()),
         renderer: Arc::new(KubeVirtRenderer),
-        intake: Arc::new(Intake::new(
-            config.security.allow_insecure_clusters,
-            config.security.outbound_allowlist.clone(),
-        )),
+        intake,
         cipher,
         keys,
         console_sealer: key_ring,
@@ -127,7 +134,7 @@ pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions)
         guest_passwords: Arc::new(Sha512CryptHasher::default()),
         tokens: Arc::new(tokens),
         notifications: extensions.sender(),
-        outbound: Arc::new(GuardedClient::new(config.security.outbound_allowlist.clone())),
+        outbound,
         live: LiveSettings::new(settings),
         clock,
         ids,
@@ -138,6 +145,27 @@ pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions)
         store,
         platform: Arc::new(platform),
         operations: Arc::new(Operations::all()?),
+        adapters,
+    })
+}
+
+/// What of the configuration changes in adapters while the process runs.
+fn adapters(provider: Arc<KubeVirtProvider>, intake: Arc<Intake>, outbound: Arc<GuardedClient>) -> Follower {
+    Arc::new(move |config: &Config| {
+        provider.set_pace(config.k8s.cluster_concurrency, config.k8s.qps, config.k8s.burst);
+        intake.set_allowlist(config.security.outbound_allowlist.clone());
+        outbound.set_allowlist(config.security.outbound_allowlist.clone());
+    })
+}
+
+/// What of the configuration changes in the rules while the process runs: everything but the name of the process and
+/// the mask, which was read at the start.
+pub fn rules(platform: Arc<Platform>) -> Follower {
+    Arc::new(move |config: &Config| {
+        let now = platform.settings();
+        let mut settings = config.settings(now.controllers.instance.clone());
+        settings.mask = Arc::clone(&now.mask);
+        platform.live.replace(settings);
     })
 }
 

@@ -1,6 +1,7 @@
 //! The subcommands of the binary.
 
 mod break_glass;
+mod check;
 mod doctor;
 mod keys;
 mod migrate;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Loaded};
+use crate::config;
 use crate::extensions::Extensions;
 use crate::{http, telemetry};
 
@@ -70,8 +71,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Loads and checks it, and says where values come from.
-    Check,
+    /// Loads and checks it, and says which values are not the defaults, where they come from, and what may be regretted.
+    Check(check::Options),
 }
 
 /// Runs the binary.
@@ -98,25 +99,27 @@ fn run(cli: Cli, extensions: &Extensions) -> anyhow::Result<()> {
         print!("{document}");
         return Ok(());
     }
-    let loaded = config::load(cli.config.as_deref(), |name| std::env::var(name).ok()).context("configuration")?;
+    let loaded = config::load(cli.config.as_deref(), |name| std::env::var(name).ok());
     if let Command::Config {
-        what: ConfigCommand::Check,
-    } = cli.command
+        what: ConfigCommand::Check(options),
+    } = &cli.command
     {
-        return check(&loaded);
+        return check::run(loaded, options);
     }
-    telemetry::init(&loaded.config.log);
+    let loaded = loaded.context("configuration")?;
+    let log = telemetry::init(&loaded.config.log);
     // One provider for all of TLS; a second one could only come in by accident and is refused by cargo-deny.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(loaded.config.worker.general_pool_size)
         .build()
         .context("the runtime cannot start")?;
     runtime.block_on(async {
         match cli.command {
-            Command::Serve(options) => serve::run(loaded.config, extensions, options).await,
+            Command::Serve(options) => serve::run(loaded, extensions, options, log).await,
             Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
             Command::Seed => seed::run(&loaded.config).await,
             Command::Doctor { json } => doctor::run(&loaded.config, json).await,
@@ -126,16 +129,4 @@ fn run(cli: Cli, extensions: &Extensions) -> anyhow::Result<()> {
             Command::Openapi | Command::Config { .. } => Ok(()),
         }
     })
-}
-
-fn check(loaded: &Loaded) -> anyhow::Result<()> {
-    match &loaded.file {
-        Some(file) => println!("file: {}", file.display()),
-        None => println!("file: none; defaults and environment only"),
-    }
-    for (key, name) in &loaded.from_environment {
-        println!("environment: {key} from {name}");
-    }
-    println!("The configuration is valid.");
-    Ok(())
 }

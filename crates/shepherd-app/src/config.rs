@@ -1,15 +1,23 @@
 //! Configuration: defaults, then an optional file, then the environment.
 //!
 //! The environment name of a key is the key in upper case with `.` as `_`; lists are separated by commas. Keys the
-//! file has and the product does not know stop the start.
+//! file has and the product does not know stop the start. `keys` lists them all; keys that it marks `hot` take effect
+//! when the file changes (`crate::reload`).
 
 mod catalogue;
+mod checks;
+pub mod explain;
+mod findings;
 mod fleet;
+pub mod keys;
 mod limits;
+mod live;
+mod nearest;
 mod operating;
 mod security;
 mod server;
 mod sources;
+pub mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,8 +25,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shepherd_domain::audit::RetentionDays;
 use shepherd_domain::naming::NamingRules;
-use shepherd_domain::password::{MAX_LENGTH, MIN_LENGTH, PasswordPolicy};
+use shepherd_domain::password::PasswordPolicy;
 use shepherd_domain::policy::SelfApproval;
+use shepherd_domain::ticket::MAX_MANUAL_RETRIES;
 use shepherd_usecases::Settings;
 use shepherd_usecases::settings::{
     BatchSettings, ConfirmationSettings, ConsoleSettings, ControllerSettings, ExecutionSettings, Features,
@@ -26,12 +35,14 @@ use shepherd_usecases::settings::{
 };
 
 pub use catalogue::{MaskConfig, SchemaConfig};
+pub use findings::{Finding, MASKED};
 pub use fleet::{AdoptionConfig, K8sConfig, ReconcilerConfig, ReconcilerMode, VmConfig};
 pub use limits::{ApiRate, NoRate};
-pub use operating::{MetricsConfig, TracingConfig};
+pub use live::{LiveConfig, Standing};
+pub use operating::{MetricsConfig, TracingConfig, WorkerConfig};
 pub use security::{LoginConfig, PasswordPolicyConfig, SecurityConfig, SessionConfig};
 pub use server::{DatabaseConfig, ServerConfig};
-pub use sources::{ConfigError, Loaded, load};
+pub use sources::{ConfigError, ConfigFile, Loaded, Source, load, load_file, place};
 
 /// All keys.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -48,6 +59,7 @@ pub struct Config {
     pub approvals: ApprovalsConfig,
     pub confirmation: ConfirmationConfig,
     pub queue: QueueConfig,
+    pub worker: WorkerConfig,
     pub k8s: K8sConfig,
     pub vm: VmConfig,
     pub adoption: AdoptionConfig,
@@ -155,6 +167,8 @@ pub struct QueueConfig {
     pub poll_interval: Duration,
     /// Attempts of one operation.
     pub max_attempts: u32,
+    /// How often a failed ticket may be retried by hand.
+    pub max_manual_retries: u32,
     /// How often a worker says that it is alive.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
@@ -172,6 +186,7 @@ impl Default for QueueConfig {
             max_workers: 10,
             poll_interval: Duration::from_secs(1),
             max_attempts: 3,
+            max_manual_retries: MAX_MANUAL_RETRIES,
             heartbeat: Duration::from_secs(5),
             recovery_threshold: Duration::from_secs(20),
             dead_letter_retention: Duration::from_secs(168 * 3600),
@@ -195,18 +210,6 @@ pub struct AuditConfig {
     /// alone. A name without an origin goes wherever a person who sets up webhooks points it.
     pub webhook_env_allowlist: Vec<String>,
 }
-
-/// Variables that hold secrets of the installation itself; no list opens them.
-const OWN_SECRETS: [&str; 8] = [
-    "DATABASE_PASSWORD",
-    "DATABASE_URL",
-    "ENCRYPTION_KEY",
-    "SECURITY_ENCRYPTION_KEY",
-    "SECURITY_JWT_VERIFICATION_KEYS",
-    "SECURITY_SESSION_SECRET",
-    "SEED_ADMIN_PASSWORD",
-    "SESSION_SECRET",
-];
 
 impl Default for AuditConfig {
     fn default() -> Self {
@@ -311,6 +314,7 @@ impl Config {
             },
             execution: ExecutionSettings {
                 max_attempts: self.queue.max_attempts,
+                max_manual_retries: self.queue.max_manual_retries,
                 operation_timeout: self.k8s.operation_timeout,
                 ..defaults.execution
             },
@@ -332,135 +336,5 @@ impl Config {
             schema: self.schema.settings(),
             mask: defaults.mask,
         }
-    }
-
-    /// Checks values that have the right type but cannot work; every finding names its key.
-    pub fn findings(&self) -> Vec<String> {
-        let mut findings = Vec::new();
-        let mut require = |holds: bool, finding: &str| {
-            if !holds {
-                findings.push(finding.to_owned());
-            }
-        };
-        require(
-            self.database.max_conns >= 2,
-            "database.max_conns: at least 2, one of which listens for jobs",
-        );
-        require(
-            self.database.min_conns <= self.database.max_conns,
-            "database.min_conns: at most database.max_conns",
-        );
-        require(
-            self.server.max_body_bytes >= 1024,
-            "server.max_body_bytes: at least 1024",
-        );
-        let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
-        require(
-            !self.server.portal_urls.is_empty() && self.server.portal_urls.iter().all(is_address),
-            "server.portal_urls: at least one, each with https:// or http://",
-        );
-        require(self.session.max_per_user >= 1, "session.max_per_user: at least 1");
-        require(!self.session.lifetime.is_zero(), "session.lifetime: more than nothing");
-        require(
-            !self.session.idle_timeout.is_zero(),
-            "session.idle_timeout: more than nothing",
-        );
-        require(self.queue.max_workers >= 1, "queue.max_workers: at least 1");
-        require(self.queue.max_attempts >= 1, "queue.max_attempts: at least 1");
-        require(
-            self.queue.recovery_threshold > self.queue.heartbeat * 2,
-            "queue.recovery_threshold: more than twice queue.heartbeat",
-        );
-        require(
-            !self.queue.dead_letter_retention.is_zero(),
-            "queue.dead_letter_retention: more than nothing",
-        );
-        self.server.limit_findings(&mut require);
-        self.k8s.findings(&mut require);
-        self.reconciler.findings(&mut require);
-        require(
-            [
-                self.batch.max_create,
-                self.batch.max_delete,
-                self.batch.max_power,
-                self.batch.max_approve,
-            ]
-            .iter()
-            .all(|most| (1..=500).contains(most)),
-            "batch.max_create, max_delete, max_power, max_approve: 1 to 500",
-        );
-        require(
-            self.console.token_ttl.as_secs() > 0 && self.console.token_ttl <= Duration::from_secs(2 * 3600),
-            "console.token_ttl: more than 0, at most 2h",
-        );
-        require(
-            self.console.grant_ttl.as_secs() > 0 && self.console.grant_ttl <= Duration::from_secs(8 * 3600),
-            "console.grant_ttl: more than 0, at most 8h",
-        );
-        require(
-            !self.console.check_interval.is_zero() && self.console.check_interval <= Duration::from_secs(30),
-            "console.check_interval: more than 0, at most 30s",
-        );
-        self.schema.findings(&mut require);
-        self.mask.findings(&mut require);
-        require(
-            self.confirmation.max_failures >= 1,
-            "confirmation.max_failures: at least 1",
-        );
-        require(
-            self.security.login.max_failures_user >= 1,
-            "security.login.max_failures_user: at least 1",
-        );
-        require(
-            self.security.login.max_failures_ip >= 1,
-            "security.login.max_failures_ip: at least 1",
-        );
-        require(
-            (MIN_LENGTH..=MAX_LENGTH).contains(&self.security.password_policy.min_length),
-            "security.password_policy.min_length: 8 to 128",
-        );
-        require(self.approvals.reminder_days >= 1, "approvals.reminder_days: at least 1");
-        require(
-            self.events.archive_after_days >= 1,
-            "events.archive_after_days: at least 1",
-        );
-        let minimum = RetentionDays::default();
-        require(
-            self.audit.retention_prod_days >= minimum.prod,
-            "audit.retention_prod_days: at least 365",
-        );
-        require(
-            self.audit.retention_test_days >= minimum.test,
-            "audit.retention_test_days: at least 90",
-        );
-        require(
-            self.audit.retention_sensitive_days >= minimum.sensitive,
-            "audit.retention_sensitive_days: at least 1095",
-        );
-        require(
-            self.notifications.retention_days >= 1,
-            "notifications.retention_days: at least 1",
-        );
-        let variables = &self.audit.webhook_env_allowlist;
-        require(
-            variables.iter().all(|entry| HeaderVariables::is_entry(entry)),
-            "audit.webhook_env_allowlist: names of variables, each alone or as NAME@https://host",
-        );
-        require(
-            !variables
-                .iter()
-                .any(|entry| OWN_SECRETS.contains(&HeaderVariables::parts(entry).0)),
-            "audit.webhook_env_allowlist: no secrets of the installation itself",
-        );
-        let secret = self.security.session_secret.as_ref();
-        require(
-            secret.is_none_or(|secret| secret.chars().count() >= 32),
-            "security.session_secret: at least 32 characters",
-        );
-        require(
-            ["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()),
-            "log.level: one of error, warn, info, debug, trace",
-        );
-        findings
     }
 }

@@ -9,6 +9,7 @@ pub mod config;
 mod extensions;
 mod host;
 pub mod http;
+pub mod reload;
 mod runtime;
 mod tasks;
 mod telemetry;

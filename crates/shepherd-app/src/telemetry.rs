@@ -1,32 +1,43 @@
 //! Logs: English, one JSON object per line unless text is asked for.
 
-use tracing_subscriber::EnvFilter;
+mod level;
+
+use std::error::Error;
+
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Starts logging to standard error. A second call changes nothing.
-pub fn init(config: &LogConfig) {
-    // The queue library logs every poll at info, sqlx every slow statement with its text, and kube the whole of an
-    // answer it cannot read.
-    let filter = EnvFilter::try_new(format!(
-        "{},graphile_worker=warn,sqlx=warn,kube_client=error,rustls=warn",
-        config.level
-    ))
-    .unwrap_or_else(|_| EnvFilter::new("info"));
+pub use level::LogLevel;
+
+/// Starts logging to standard error; answers what changes its level. A second call changes nothing.
+pub fn init(config: &LogConfig) -> LogLevel {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(level::filter(&config.level))
         .with_writer(std::io::stderr)
         .with_span_events(FmtSpan::NONE);
-    let started = match config.format {
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .try_init(),
-        LogFormat::Text => builder.compact().try_init(),
-    };
+    match config.format {
+        LogFormat::Json => {
+            let builder = builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .with_filter_reloading();
+            let level = LogLevel::of(builder.reload_handle());
+            note(builder.try_init());
+            level
+        }
+        LogFormat::Text => {
+            let builder = builder.compact().with_filter_reloading();
+            let level = LogLevel::of(builder.reload_handle());
+            note(builder.try_init());
+            level
+        }
+    }
+}
+
+fn note(started: Result<(), Box<dyn Error + Send + Sync>>) {
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started before");
     }

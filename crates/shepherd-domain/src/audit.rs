@@ -105,6 +105,7 @@ actions! {
     ReconcilerRun = "reconciler.run" => ResourceUpdated,
     ReconcilerHalt = "reconciler.halt" => Security,
     EncryptionKeyRotate = "encryption_key.rotate" => Security,
+    ConfigUpdate = "config.update" => Security,
     ApprovalApprove = "approval.approve" => ApprovalApproved,
     ApprovalReject = "approval.reject" => ApprovalRejected,
     ApprovalCancel = "approval.cancel" => RequestCancelled,

@@ -88,7 +88,7 @@ pub enum TicketStatus {
     Failed,
 }
 
-/// How often a failed ticket may be retried by hand.
+/// How often a failed ticket may be retried by hand, unless it is configured.
 pub const MAX_MANUAL_RETRIES: u32 = 3;
 
 impl TicketStatus {
@@ -147,9 +147,9 @@ impl TicketStatus {
 
     /// A failed ticket is executed again; the decision stands.
     ///
-    /// `retry_count` is the number of retries so far; at most [`MAX_MANUAL_RETRIES`].
-    pub fn retry(self, retry_count: u32) -> Result<Transition<Self>, InvalidTransition<Self>> {
-        if retry_count >= MAX_MANUAL_RETRIES {
+    /// `retry_count` is the number of retries so far, of which there are at most `most`.
+    pub fn retry(self, retry_count: u32, most: u32) -> Result<Transition<Self>, InvalidTransition<Self>> {
+        if retry_count >= most {
             return Err(InvalidTransition {
                 from: self,
                 operation: "retry",

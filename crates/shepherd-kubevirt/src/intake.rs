@@ -8,6 +8,7 @@ mod address;
 mod document;
 
 use std::collections::HashSet;
+use std::sync::{PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +25,7 @@ const MAX_BYTES: usize = 256 * 1024;
 /// Checks kubeconfigs before they are stored.
 pub struct Intake {
     allow_insecure_clusters: bool,
-    allowlist: Vec<IpNet>,
+    allowlist: RwLock<Vec<IpNet>>,
 }
 
 /// The `reason` of INVALID_KUBECONFIG.
@@ -65,8 +66,13 @@ impl Intake {
     pub fn new(allow_insecure_clusters: bool, allowlist: Vec<IpNet>) -> Self {
         Self {
             allow_insecure_clusters,
-            allowlist,
+            allowlist: RwLock::new(allowlist),
         }
+    }
+
+    /// Accepts the addresses of another list from now on.
+    pub fn set_allowlist(&self, allowlist: Vec<IpNet>) {
+        *self.allowlist.write().unwrap_or_else(PoisonError::into_inner) = allowlist;
     }
 
     fn reduce(&self, kubeconfig: &str, allow_insecure_tls: bool) -> Result<AcceptedKubeconfig, Refusal> {
@@ -76,7 +82,10 @@ impl Intake {
         let (cluster, user) = current(Document::parse(kubeconfig)?)?;
         check_user(&user)?;
         let insecure = self.check_cluster(&cluster, allow_insecure_tls)?;
-        let server = address::check(cluster.server.as_deref().ok_or(Refusal::Syntax)?, &self.allowlist)?;
+        let server = {
+            let allowlist = self.allowlist.read().unwrap_or_else(PoisonError::into_inner);
+            address::check(cluster.server.as_deref().ok_or(Refusal::Syntax)?, &allowlist)?
+        };
         let certificate_authority = cluster
             .certificate_authority_data
             .as_deref()

@@ -37,6 +37,12 @@ impl KubeVirtProvider {
         }
     }
 
+    /// Sets how much is asked of one cluster from now on: calls at once, requests per second, and requests that may come
+    /// at once before that rate holds. Calls that are under way are left alone.
+    pub fn set_pace(&self, concurrency: usize, requests_per_second: u32, burst: u32) {
+        self.registry.set_pace(concurrency, requests_per_second, burst);
+    }
+
     /// Drops the client, permits and breaker of a cluster that is gone; calls under way finish.
     pub fn forget(&self, cluster: ClusterId) {
         self.registry.forget(cluster);

@@ -11,12 +11,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kube::Client;
 use shepherd_domain::ids::ClusterId;
 use shepherd_ports::clusters::{CredentialProvider, RestConfig};
 use shepherd_ports::providers::ProviderError;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 mod breaker;
@@ -43,7 +44,9 @@ pub(crate) struct Connection {
 /// All clusters.
 pub(crate) struct Registry {
     credentials: Arc<dyn CredentialProvider>,
-    limits: CallLimits,
+    limits: RwLock<CallLimits>,
+    // Calls to all clusters together, but for one of each.
+    all: Arc<Semaphore>,
     slots: Mutex<HashMap<ClusterId, Arc<Slot>>>,
 }
 
@@ -55,6 +58,8 @@ const HEALTH_CALLS: usize = 8;
 struct Slot {
     cluster: ClusterId,
     permits: Arc<Permits>,
+    // Room for one call, whatever other clusters do.
+    own: Arc<Semaphore>,
     // Health is looked at by one at a time, and never behind other calls.
     health: Arc<Permits>,
     pace: Arc<Pace>,
@@ -78,8 +83,31 @@ impl Registry {
     pub(crate) fn new(credentials: Arc<dyn CredentialProvider>, limits: CallLimits) -> Self {
         Self {
             credentials,
-            limits,
+            all: Arc::new(Semaphore::new(limits.total_concurrency.min(Semaphore::MAX_PERMITS))),
+            limits: RwLock::new(limits),
             slots: Mutex::default(),
+        }
+    }
+
+    /// The limits that hold for new calls.
+    fn limits(&self) -> CallLimits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets how much is asked of one cluster from now on. Calls that are under way keep what they have, and a cluster
+    /// with a limit of its own keeps that.
+    pub(crate) fn set_pace(&self, concurrency: usize, requests_per_second: u32, burst: u32) {
+        {
+            let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+            limits.concurrency = concurrency;
+            limits.requests_per_second = requests_per_second;
+            limits.burst = burst;
+        }
+        // A cluster that comes in between has the new limits already.
+        for slot in lock(&self.slots).values() {
+            slot.pace.set(requests_per_second, burst);
+            // The next call looks its cluster up again, and with it the number of permits.
+            slot.changes.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -132,7 +160,7 @@ impl Registry {
     }
 
     async fn connection_of(&self, slot: &Slot) -> Result<Connection, ProviderError> {
-        let looking = tokio::time::timeout(self.limits.call_timeout, self.look_up(slot));
+        let looking = tokio::time::timeout(self.limits().call_timeout, self.look_up(slot));
         looking.await.unwrap_or_else(|_| {
             let text = "the credentials could not be loaded in time";
             Err(ProviderError::Unavailable(text.to_owned()))
@@ -142,8 +170,8 @@ impl Registry {
     async fn look_up(&self, slot: &Slot) -> Result<Connection, ProviderError> {
         let mut known = slot.known.lock().await;
         let changes = slot.changes.load(Ordering::Acquire);
-        let is_fresh =
-            |known: &&Known| known.changes == changes && known.checked_at.elapsed() < self.limits.credential_refresh;
+        let refresh = self.limits().credential_refresh;
+        let is_fresh = |known: &&Known| known.changes == changes && known.checked_at.elapsed() < refresh;
         if let Some(known) = known.as_ref().filter(is_fresh) {
             return Ok(known.connection.clone());
         }
@@ -180,7 +208,7 @@ impl Registry {
         config
             .concurrency_limit
             .and_then(|limit| usize::try_from(limit).ok())
-            .unwrap_or(self.limits.concurrency)
+            .unwrap_or_else(|| self.limits().concurrency)
     }
 
     fn known_slot(&self, cluster: ClusterId) -> Option<Arc<Slot>> {
@@ -191,7 +219,7 @@ impl Registry {
         let mut slots = lock(&self.slots);
         let slot = slots
             .entry(cluster)
-            .or_insert_with(|| Arc::new(Slot::new(cluster, &self.limits)));
+            .or_insert_with(|| Arc::new(Slot::new(cluster, &self.limits())));
         Arc::clone(slot)
     }
 }
@@ -201,6 +229,7 @@ impl Slot {
         Self {
             cluster,
             permits: Permits::new(limits.concurrency),
+            own: Arc::new(Semaphore::new(1)),
             health: Permits::new(HEALTH_CALLS),
             pace: Pace::new(limits.requests_per_second, limits.burst),
             breaker: Mutex::new(Breaker::new(limits.breaker_failures, limits.breaker_open)),
@@ -240,6 +269,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use futures::FutureExt;
     use shepherd_ports::clusters::CredentialError;
 
     use super::*;
@@ -269,6 +299,42 @@ mod tests {
         assert!(!registry.breaker_open(CLUSTER));
         assert!(registry.connection(CLUSTER).await.is_err());
         assert!(lock(&registry.slots).is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_call_to_each_cluster_has_its_room() {
+        let limits = CallLimits {
+            total_concurrency: 1,
+            ..CallLimits::default()
+        };
+        let registry = Registry::new(Arc::new(Nothing), limits);
+        let (busy, other) = (registry.slot(CLUSTER), registry.slot(ClusterId::from_bits(2)));
+        let own = busy.room(&registry.all).await.unwrap();
+        let _shared = busy.room(&registry.all).await.unwrap();
+        assert!(busy.room(&registry.all).now_or_never().is_none());
+        assert!(other.room(&registry.all).now_or_never().is_some());
+        drop(own);
+        assert!(busy.room(&registry.all).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn another_pace_holds_for_clusters_that_are_known_and_for_those_that_come() {
+        let registry = Registry::new(Arc::new(Nothing), CallLimits::default());
+        let known = registry.slot(CLUSTER);
+        let changes = known.changes.load(Ordering::Acquire);
+        registry.set_pace(3, 1000, 7);
+        assert_eq!(registry.limits().concurrency, 3);
+        assert_eq!(registry.limits().call_timeout, CallLimits::default().call_timeout);
+        assert_ne!(
+            known.changes.load(Ordering::Acquire),
+            changes,
+            "the next call looks again"
+        );
+        for slot in [known, registry.slot(ClusterId::from_bits(2))] {
+            for turn in 1..=7 {
+                assert!(slot.pace.turn().now_or_never().is_some(), "turn {turn}");
+            }
+        }
     }
 
     #[test]

@@ -50,6 +50,12 @@ impl GuardedClient {
         Self::with_lookup(allowlist, Arc::new(SystemLookup))
     }
 
+    /// Reaches the addresses of another list from now on. Requests that are under way go on: no connection outlives its
+    /// request.
+    pub fn set_allowlist(&self, allowlist: Vec<IpNet>) {
+        self.policy.set_allowlist(allowlist);
+    }
+
     fn with_lookup(allowlist: Vec<IpNet>, lookup: Arc<dyn NameLookup>) -> Self {
         // Without a provider building a client for TLS panics. An error says that there is one.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
-use shepherd_domain::audit::{ActionPattern, AuditEntry, RetentionClass, RetentionDays};
+use shepherd_domain::audit::{ActionPattern, AuditAction, AuditEntry, RetentionClass, RetentionDays};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::{AuditId, TicketId};
 use shepherd_domain::page::{Page, PageRequest};
@@ -42,6 +42,15 @@ pub trait AuditRepository: Send {
         entries: &[(AuditId, AuditEntry)],
         stamp: &AuditStamp<'_>,
     ) -> Result<(), RepositoryError>;
+
+    /// Whether a row of this action about this resource was written since then. Nobody else is told about the same
+    /// resource before the transaction ends, so that of several who ask and then append only one does.
+    async fn is_noted(
+        &mut self,
+        action: AuditAction,
+        resource_id: &str,
+        since: DateTime<Utc>,
+    ) -> Result<bool, RepositoryError>;
 
     /// Removes at most `batch` rows (1 to 100,000) that are past their retention and under no legal hold; answers how
     /// many of each class, and nothing when there are none. Who makes a hold meanwhile waits for the end of the

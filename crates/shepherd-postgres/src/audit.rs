@@ -1,9 +1,10 @@
 //! The audit log: appended to by one statement, read newest first, purged by a function of the database.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sea_orm::QueryResult;
 use serde_json::{Value, json};
-use shepherd_domain::audit::{ActionPattern, AuditEntry, RetentionClass};
+use shepherd_domain::audit::{ActionPattern, AuditAction, AuditEntry, RetentionClass};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::AuditId;
 use shepherd_domain::page::{Page, PageRequest};
@@ -50,6 +51,9 @@ pub(crate) const EXPORTED: &str = "SELECT to_json(exported)::text, exported.\"@t
                  a.params ->> 'cluster', a.params ->> 'cluster_id') AS cluster, \
              a.request_id AS correlation_id, a.ticket_id) AS context \
      WHERE {where} ORDER BY a.performed_at DESC, a.id DESC {limit}) AS exported";
+
+/// Namespace of the locks of what is noted once.
+const NOTE_LOCK: i64 = 0x6e6f_7465_6f6e_6365;
 
 const PURGE: &str = "SELECT class, purged AS rows FROM audit_purge($1)";
 
@@ -104,6 +108,21 @@ impl AuditRepository for PgUnitOfWork {
             context.user_agent
         ];
         execute(&self.tx, APPEND, values).await.map(drop)
+    }
+
+    async fn is_noted(
+        &mut self,
+        action: AuditAction,
+        resource_id: &str,
+        since: DateTime<Utc>,
+    ) -> Result<bool, RepositoryError> {
+        let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))";
+        execute(&self.tx, lock, values![resource_id, NOTE_LOCK]).await?;
+        // A statement of its own sees what was committed while this one waited.
+        let noted = "SELECT to_jsonb(EXISTS (SELECT FROM audit_logs \
+             WHERE action = $1 AND resource_id = $2 AND performed_at >= $3)) AS doc";
+        let values = values![action.as_str(), resource_id, since];
+        Ok(fetch_one(&self.tx, noted, values).await?.unwrap_or_default())
     }
 
     async fn purge(&mut self, batch: u32) -> Result<Vec<Purged>, RepositoryError> {

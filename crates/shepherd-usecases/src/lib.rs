@@ -14,6 +14,7 @@ pub mod batch;
 pub mod bootstrap;
 pub mod clone;
 pub mod cluster;
+pub mod configuration;
 pub mod confirmation;
 pub mod console;
 pub mod controllers;

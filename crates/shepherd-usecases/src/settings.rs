@@ -13,6 +13,7 @@ use shepherd_domain::mask::Mask;
 use shepherd_domain::naming::NamingRules;
 use shepherd_domain::password::PasswordPolicy;
 use shepherd_domain::policy::SelfApproval;
+use shepherd_domain::ticket::MAX_MANUAL_RETRIES;
 use zeroize::Zeroizing;
 
 /// The settings as they are now. They change while the platform runs, and then all at once: whoever needs several that
@@ -316,6 +317,8 @@ pub struct ConfirmationSettings {
 pub struct ExecutionSettings {
     /// Attempts of one operation, those that ended with the worker's death included.
     pub max_attempts: u32,
+    /// `queue.max_manual_retries`: how often a failed ticket may be retried by hand.
+    pub max_manual_retries: u32,
     /// Delays before the second and later attempts; the last one repeats.
     pub retry_delays: Vec<Duration>,
     /// How long to wait while the cluster is unavailable, and for how long in all.
@@ -377,6 +380,7 @@ impl Default for Settings {
             },
             execution: ExecutionSettings {
                 max_attempts: 3,
+                max_manual_retries: MAX_MANUAL_RETRIES,
                 retry_delays: vec![Duration::from_secs(15), Duration::from_secs(60)],
                 snooze: Duration::from_secs(60),
                 snooze_limit: Duration::from_secs(3600),

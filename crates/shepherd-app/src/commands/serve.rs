@@ -22,10 +22,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::seed::refuse_pending;
 use crate::bootstrap::{self, Wired};
-use crate::config::Config;
+use crate::config::{Config, LiveConfig, Loaded};
 use crate::extensions::Extensions;
 use crate::http::{self, Api, Roles};
+use crate::reload::{Follower, Reloader};
 use crate::tasks::TaskPool;
+use crate::telemetry::LogLevel;
 
 /// Options of `serve`.
 #[derive(Args)]
@@ -46,8 +48,15 @@ enum Role {
     Controllers,
 }
 
-pub(super) async fn run(config: Config, extensions: &Extensions, options: Options) -> anyhow::Result<()> {
+pub(super) async fn run(
+    loaded: Loaded,
+    extensions: &Extensions,
+    options: Options,
+    log: LogLevel,
+) -> anyhow::Result<()> {
     let started = Instant::now();
+    let config = loaded.config.clone();
+    let standing = Arc::new(LiveConfig::new(loaded));
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let roles = Roles {
@@ -71,11 +80,26 @@ pub(super) async fn run(config: Config, extensions: &Extensions, options: Option
         run_worker(&config, &wired, &pool).await?;
     }
     let grace = config.server.shutdown_timeout;
+    let mut followers: Vec<Follower> = vec![
+        bootstrap::rules(Arc::clone(&wired.platform)),
+        Arc::clone(&wired.adapters),
+        Arc::new(move |config: &Config| log.set(&config.log.level)),
+    ];
     let server = if roles.api {
-        Some(start_api(config, &wired, roles, pool.clone())?)
+        let api = Api::new(
+            Arc::clone(&wired.platform),
+            Arc::clone(&wired.operations),
+            Arc::new(wired.store.clone()),
+            roles,
+            Arc::clone(&standing),
+            pool.clone(),
+        )?;
+        followers.push(api.follower());
+        Some(start_api(&config, api)?)
     } else {
         None
     };
+    follow_file(Reloader::new(Arc::clone(&wired.platform), standing, followers), &pool);
     tracing::info!(instance = %wired.platform.settings().controllers.instance, ?roles, ready_ms = started.elapsed().as_millis(), "ready");
 
     let handle = server.as_ref().map(actix_web::dev::Server::handle);
@@ -111,17 +135,18 @@ pub(super) async fn run(config: Config, extensions: &Extensions, options: Option
     Ok(())
 }
 
-fn start_api(config: Config, wired: &Wired, roles: Roles, pool: TaskPool) -> anyhow::Result<actix_web::dev::Server> {
+fn start_api(config: &Config, api: Api) -> anyhow::Result<actix_web::dev::Server> {
     let (bind, port) = (config.server.bind, config.server.port);
-    let api = Api::new(
-        Arc::clone(&wired.platform),
-        Arc::clone(&wired.operations),
-        Arc::new(wired.store.clone()),
-        roles,
-        config.server,
-        pool,
-    )?;
     http::start(api).with_context(|| format!("{bind}:{port} cannot be bound (server.bind, server.port)"))
+}
+
+/// Every process has settings, whatever its roles.
+fn follow_file(reloader: Reloader, pool: &TaskPool) {
+    let reloader = Arc::new(reloader);
+    pool.supervise_loop("configuration", move || {
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.run().await }
+    });
 }
 
 /// Every process talks to clusters, whatever its roles.

@@ -78,7 +78,7 @@ impl From<ApiRate> for String {
 }
 
 impl ServerConfig {
-    pub(super) fn limit_findings(&self, require: &mut impl FnMut(bool, &str)) {
+    pub(super) fn rate_findings(&self, require: &mut impl FnMut(bool, &str)) {
         let rate = self.api_rate_per_user;
         let numbers = 1..=MOST_REQUESTS;
         require(
@@ -128,7 +128,7 @@ mod tests {
                 ..ServerConfig::default()
             };
             let mut findings = 0;
-            server.limit_findings(&mut |holds: bool, _: &str| findings += u32::from(!holds));
+            server.rate_findings(&mut |holds: bool, _: &str| findings += u32::from(!holds));
             findings
         };
         assert_eq!(found("50/s, burst 100", 30), 0);

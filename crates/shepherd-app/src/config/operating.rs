@@ -23,6 +23,37 @@ impl Default for MetricsConfig {
     }
 }
 
+/// `worker.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerConfig {
+    /// Threads for work that blocks its thread: password hashing, files, look-ups of names.
+    pub general_pool_size: usize,
+    /// Calls to all clusters together at once, by one replica. One call to each cluster comes on top, so that clusters
+    /// that hang never take all.
+    pub k8s_pool_size: usize,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            general_pool_size: 100,
+            k8s_pool_size: 50,
+        }
+    }
+}
+
+impl WorkerConfig {
+    pub(super) fn findings(&self, require: &mut impl FnMut(bool, &str)) {
+        let sizes = 1..=10_000;
+        require(
+            sizes.contains(&self.general_pool_size),
+            "worker.general_pool_size: 1 to 10000",
+        );
+        require(sizes.contains(&self.k8s_pool_size), "worker.k8s_pool_size: 1 to 10000");
+    }
+}
+
 /// `tracing.*`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,5 +70,16 @@ impl Default for TracingConfig {
             otlp_endpoint: None,
             sample_ratio: 1.0,
         }
+    }
+}
+
+impl TracingConfig {
+    pub(super) fn findings(&self, require: &mut impl FnMut(bool, &str)) {
+        require((0.0..=1.0).contains(&self.sample_ratio), "tracing.sample_ratio: 0 to 1");
+        let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        require(
+            self.otlp_endpoint.as_ref().is_none_or(is_address),
+            "tracing.otlp_endpoint: an address with https:// or http://",
+        );
     }
 }

@@ -19,6 +19,9 @@ pub struct ServerConfig {
     /// How long a client may take to send the head of a request, and again for its body.
     #[serde(with = "humantime_serde")]
     pub read_timeout: Duration,
+    /// How long a client may leave an answer unread, or a part of it; then its connection is closed.
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
     /// How long a stop may take.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -28,6 +31,8 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<String>,
     /// Whether browsers may send credentials.
     pub allow_credentials: bool,
+    /// Whether browsers may call from everywhere; then never with credentials. Consoles stay closed to other origins.
+    pub unsafe_allow_all_origins: bool,
     /// Where people reach the platform, and other systems the API below it; the first one is written into messages.
     pub portal_urls: Vec<String>,
     /// Proxies whose forwarded addresses are believed.
@@ -48,16 +53,48 @@ impl ServerConfig {
     }
 }
 
+impl ServerConfig {
+    pub(super) fn findings(&self, require: &mut impl FnMut(bool, &str)) {
+        for (timeout, finding) in [
+            (self.read_timeout, "server.read_timeout: at least 1s"),
+            (self.write_timeout, "server.write_timeout: at least 1s"),
+            (self.shutdown_timeout, "server.shutdown_timeout: at least 1s"),
+        ] {
+            require(timeout >= Duration::from_secs(1), finding);
+        }
+        require(self.max_body_bytes >= 1024, "server.max_body_bytes: at least 1024");
+        require(
+            self.allowed_origins.iter().all(|origin| is_origin(origin)),
+            "server.allowed_origins: each as a browser writes it, like https://portal.example.org",
+        );
+        let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        require(
+            !self.portal_urls.is_empty() && self.portal_urls.iter().all(is_address),
+            "server.portal_urls: at least one, each with https:// or http://",
+        );
+        self.rate_findings(require);
+    }
+}
+
+/// Whether a browser could send this as the origin of a page: scheme, host and port, and nothing behind them.
+fn is_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization().eq_ignore_ascii_case(text)
+    })
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             port: 8080,
             bind: IpAddr::from([0, 0, 0, 0]),
             read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
             allowed_origins: vec!["http://localhost:3000".to_owned(), "http://127.0.0.1:3000".to_owned()],
             allow_credentials: true,
+            unsafe_allow_all_origins: false,
             portal_urls: vec!["http://localhost:3000".to_owned()],
             trusted_proxies: Vec::new(),
             api_rate_per_user: ApiRate::default(),
@@ -66,6 +103,9 @@ impl Default for ServerConfig {
         }
     }
 }
+
+/// What may be asked of TLS to the database.
+const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 
 /// `database.*`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,6 +141,10 @@ pub struct DatabaseConfig {
     /// How long a statement may take.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
+    /// Host of a second pool in session mode, for leases, LISTEN and advisory locks.
+    pub worker_host: Option<String>,
+    /// Its port; `port` without it.
+    pub worker_port: Option<u16>,
     /// Whether `serve` applies migrations.
     pub auto_migrate: bool,
 }
@@ -121,12 +165,53 @@ impl Default for DatabaseConfig {
             max_conn_idle_time: Duration::from_secs(600),
             lock_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
+            worker_host: None,
+            worker_port: None,
             auto_migrate: false,
         }
     }
 }
 
 impl DatabaseConfig {
+    pub(super) fn findings(&self, require: &mut impl FnMut(bool, &str)) {
+        require(
+            self.max_conns >= 2,
+            "database.max_conns: at least 2, one of which listens for jobs",
+        );
+        require(
+            self.min_conns <= self.max_conns,
+            "database.min_conns: at most database.max_conns",
+        );
+        require(
+            self.url.as_ref().is_none_or(|url| url::Url::parse(url).is_ok()),
+            "database.url: a URL, like postgres://shepherd@db.example.org/shepherd",
+        );
+        require(
+            SSL_MODES.contains(&self.sslmode.as_str()),
+            "database.sslmode: one of disable, prefer, require, verify-ca, verify-full",
+        );
+        require(
+            self.worker_port.is_none() || self.worker_host.is_some(),
+            "database.worker_port: only with database.worker_host",
+        );
+    }
+
+    /// The connection string of the second pool, if there is one: the first with another host and port.
+    ///
+    /// # Errors
+    /// When `url` is no URL.
+    pub fn worker_connection_url(&self) -> Result<Option<String>, url::ParseError> {
+        let Some(host) = &self.worker_host else {
+            return Ok(None);
+        };
+        let mut url = url::Url::parse(&self.connection_url()?)?;
+        let _ = url.set_host(Some(host));
+        if let Some(port) = self.worker_port {
+            let _ = url.set_port(Some(port));
+        }
+        Ok(Some(url.into()))
+    }
+
     /// The connection string.
     pub fn connection_url(&self) -> Result<String, url::ParseError> {
         if let Some(url) = &self.url {

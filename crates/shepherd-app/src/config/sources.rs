@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use figment::providers::Serialized;
-use figment::value::{Dict, Empty, Map, Value};
-use figment::{Figment, Metadata, Profile, Provider};
+use serde_json::{Map, Value};
 
 use super::Config;
+use super::findings::{Finding, completed};
+use super::keys::{self, ENVIRONMENT_ONLY, KEYS, Key};
+use super::nearest::nearest;
+use super::values::{Values, dotted};
 
 /// File names that are looked for when none is given.
 const PLACES: [&str; 3] = [
@@ -15,13 +17,6 @@ const PLACES: [&str; 3] = [
     "config/config.yaml",
     "/etc/kubevirt-shepherd/config.yaml",
 ];
-/// Secrets may also be named shortly in the environment.
-const SHORT_NAMES: [(&str, &str); 2] = [
-    ("security.encryption_key", "ENCRYPTION_KEY"),
-    ("security.session_secret", "SESSION_SECRET"),
-];
-/// Keys that the file may not hold.
-const ENVIRONMENT_ONLY: [&str; 2] = ["security.encryption_key", "security.session_secret"];
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -42,20 +37,40 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
-    /// A secret stands in the file.
-    #[error("{path}: {key} belongs into the environment, never into the file")]
-    SecretInFile {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key: &'static str,
-    },
-    /// A value has the wrong type, or a key is unknown.
-    #[error("{0}")]
-    Value(Box<figment::Error>),
-    /// Values that cannot work.
-    #[error("{}", .0.join("; "))]
-    Findings(Vec<String>),
+    /// Unknown keys, values of the wrong kind, and values that cannot work: all that was found.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Findings(Vec<Finding>),
+}
+
+/// Who says what a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody.
+    Default,
+    /// The file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment(String),
+}
+
+impl Source {
+    /// The name of the file or of the variable.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Self::Default => None,
+            Self::File(path) => Some(path.display().to_string()),
+            Self::Environment(variable) => Some(variable.clone()),
+        }
+    }
+
+    /// `default`, `file` or `environment`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File(_) => "file",
+            Self::Environment(_) => "environment",
+        }
+    }
 }
 
 /// A configuration, and where it came from.
@@ -64,9 +79,32 @@ pub struct Loaded {
     /// The values.
     pub config: Config,
     /// The file that was read, when there was one.
-    pub file: Option<PathBuf>,
-    /// Keys that the environment set, with the name that set them.
-    pub from_environment: BTreeMap<String, String>,
+    pub file: Option<ConfigFile>,
+    /// Keys that somebody set, with who did.
+    pub sources: BTreeMap<String, Source>,
+}
+
+impl Loaded {
+    /// Who says what the key is.
+    pub fn source(&self, key: &str) -> Source {
+        self.sources.get(key).cloned().unwrap_or(Source::Default)
+    }
+}
+
+/// A file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+/// The file that is used: the given one, or the first that exists.
+pub fn place(given: Option<&Path>) -> Option<PathBuf> {
+    given
+        .map(Path::to_path_buf)
+        .or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.is_file()))
 }
 
 /// Loads the configuration: the given file, or the first that exists, under the environment.
@@ -74,207 +112,164 @@ pub struct Loaded {
 /// # Errors
 /// See [`ConfigError`].
 pub fn load(given: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
-    let file = given
-        .map(Path::to_path_buf)
-        .or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.is_file()));
-    let defaults = Serialized::defaults(Config::default());
-    let mut figment = Figment::from(defaults.clone());
-    if let Some(path) = &file {
-        figment = figment.merge(read(path)?);
+    let read = |path: PathBuf| match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(ConfigFile { path, text }),
+        Err(source) => Err(ConfigError::Unreadable { path, source }),
+    };
+    let file = place(given).map(read).transpose()?;
+    load_file(file, environment)
+}
+
+/// The same with a file that was read before.
+///
+/// # Errors
+/// See [`ConfigError`].
+pub fn load_file(
+    file: Option<ConfigFile>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Loaded, ConfigError> {
+    let mut given = Given::default();
+    if let Some(file) = &file {
+        given.read(file)?;
     }
-    let mut from_environment = BTreeMap::new();
-    for (key, default) in keys(&defaults)? {
-        let name = key.to_uppercase().replace('.', "_");
-        let short = SHORT_NAMES
-            .iter()
-            .find(|(long, _)| *long == key)
-            .map(|(_, short)| (*short).to_owned());
-        let Some((name, text)) = std::iter::once(name)
-            .chain(short)
-            .find_map(|name| environment(&name).map(|text| (name, text)))
-        else {
-            continue;
+    given.hear(environment);
+    let (config, sources) = given.judged().map_err(ConfigError::Findings)?;
+    Ok(Loaded { config, file, sources })
+}
+
+/// What file and environment say, as far as it was read.
+#[derive(Default)]
+struct Given {
+    values: Values,
+    sources: BTreeMap<String, Source>,
+    findings: Vec<Finding>,
+}
+
+impl Given {
+    fn read(&mut self, file: &ConfigFile) -> Result<(), ConfigError> {
+        let syntax = |message: String| ConfigError::Syntax {
+            path: file.path.clone(),
+            message,
         };
-        figment = figment.merge(Serialized::global(&key, typed(&text, &default)));
-        from_environment.insert(key, name);
-    }
-    let config: Config = figment.extract().map_err(|error| ConfigError::Value(Box::new(error)))?;
-    let findings = config.findings();
-    if findings.is_empty() {
-        Ok(Loaded {
-            config,
-            file,
-            from_environment,
-        })
-    } else {
-        Err(ConfigError::Findings(findings))
-    }
-}
-
-/// A YAML file as a source of values.
-struct YamlFile {
-    name: String,
-    values: Dict,
-}
-
-impl Provider for YamlFile {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.name.clone())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Map::from([(Profile::Default, self.values.clone())]))
-    }
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "figment's values: a map, or something else"
-)]
-fn read(path: &Path) -> Result<YamlFile, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    let syntax = |message: String| ConfigError::Syntax {
-        path: path.to_owned(),
-        message,
-    };
-    let values: serde_json::Value = if text.trim().is_empty() {
-        serde_json::json!({})
-    } else {
-        serde_saphyr::from_str(&text).map_err(|error| syntax(error.to_string()))?
-    };
-    for key in ENVIRONMENT_ONLY {
-        if values.pointer(&format!("/{}", key.replace('.', "/"))).is_some() {
-            return Err(ConfigError::SecretInFile {
-                path: path.to_owned(),
-                key,
-            });
+        if file.text.trim().is_empty() {
+            return Ok(());
         }
+        let document: Value = serde_saphyr::from_str(&file.text).map_err(|error| syntax(error.to_string()))?;
+        match document {
+            Value::Object(sections) => self.section("", sections, &Source::File(file.path.clone())),
+            // A file of comments.
+            Value::Null => {}
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                return Err(syntax("not a map of keys".to_owned()));
+            }
+        }
+        Ok(())
     }
-    match Value::serialize(values).map_err(|error| syntax(error.to_string()))? {
-        Value::Dict(_, values) => Ok(YamlFile {
-            name: path.display().to_string(),
-            values,
-        }),
-        _ => Err(syntax("not a map of keys".to_owned())),
-    }
-}
 
-/// All keys in dotted form with their defaults.
-fn keys(defaults: &impl Provider) -> Result<BTreeMap<String, Value>, ConfigError> {
-    let data = defaults.data().map_err(|error| ConfigError::Value(Box::new(error)))?;
-    let mut keys = BTreeMap::new();
-    for (_, dict) in data {
-        flatten("", dict, &mut keys);
-    }
-    Ok(keys)
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "figment's values: a map, or a leaf")]
-fn flatten(prefix: &str, dict: Dict, keys: &mut BTreeMap<String, Value>) {
-    for (name, value) in dict {
-        let key = if prefix.is_empty() {
-            name
-        } else {
-            format!("{prefix}.{name}")
-        };
-        match value {
-            Value::Dict(_, inner) => flatten(&key, inner, keys),
-            leaf => {
-                keys.insert(key, leaf);
+    fn section(&mut self, prefix: &str, map: Map<String, Value>, source: &Source) {
+        for (name, value) in map {
+            let key = dotted(prefix, &name);
+            if ENVIRONMENT_ONLY.contains(&key.as_str()) {
+                let problem = "belongs into the environment, never into the file";
+                self.findings.push(Finding::about(&key, None, source, problem));
+            } else if keys::find(&key).is_some() {
+                self.sources.insert(key.clone(), source.clone());
+                self.values.insert(key, value);
+            } else {
+                self.no_key(&key, value, source);
             }
         }
     }
+
+    /// A section, or something unknown. What is below an unknown name is named in full.
+    fn no_key(&mut self, key: &str, value: Value, source: &Source) {
+        let is_section = keys::is_section(key);
+        match value {
+            Value::Object(inner) if is_section || !inner.is_empty() => self.section(key, inner, source),
+            // All keys of the section are commented out.
+            Value::Null if is_section => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                let problem = if is_section {
+                    "a section, not a key".to_owned()
+                } else {
+                    unknown(key)
+                };
+                self.findings.push(Finding::about(key, None, source, &problem));
+            }
+        }
+    }
+
+    fn hear(&mut self, environment: impl Fn(&str) -> Option<String>) {
+        let defaults = Config::default().values();
+        for key in KEYS {
+            let mut names = std::iter::once(key.variable()).chain(key.short_variable().map(str::to_owned));
+            let heard = names.find_map(|name| environment(&name).map(|text| (name, text)));
+            if let Some((name, text)) = heard {
+                let default = defaults.get(key.name).unwrap_or(&Value::Null);
+                self.values.insert(key.name.to_owned(), typed(key, &text, default));
+                self.sources.insert(key.name.to_owned(), Source::Environment(name));
+            }
+        }
+    }
+
+    fn judged(mut self) -> Result<(Config, BTreeMap<String, Source>), Vec<Finding>> {
+        for (key, value) in &self.values {
+            // One at a time, so that every wrong value is found and none hides another.
+            if let Err(error) = Config::of_values([(key.as_str(), value)]) {
+                let is_secret = keys::find(key).is_some_and(|key| key.secret);
+                // The message repeats the value.
+                let problem = if is_secret {
+                    "the value is of the wrong kind".to_owned()
+                } else {
+                    error.to_string()
+                };
+                let source = self.sources.get(key).unwrap_or(&Source::Default);
+                self.findings.push(Finding::about(key, Some(value), source, &problem));
+            }
+        }
+        if !self.findings.is_empty() {
+            return Err(self.findings);
+        }
+        let pairs = self.values.iter().map(|(key, value)| (key.as_str(), value));
+        let config = Config::of_values(pairs).map_err(|error| {
+            vec![Finding::about(
+                "configuration",
+                None,
+                &Source::Default,
+                &error.to_string(),
+            )]
+        })?;
+        let source = |key: &str| self.sources.get(key).cloned().unwrap_or(Source::Default);
+        let findings = completed(&config.sentences(), &config.values(), source);
+        if findings.is_empty() {
+            Ok((config, self.sources))
+        } else {
+            Err(findings)
+        }
+    }
 }
 
-/// The text of an environment variable in the type of its key's default.
-fn typed(text: &str, default: &Value) -> serde_json::Value {
+fn unknown(key: &str) -> String {
+    match nearest(key, KEYS.iter().map(|key| key.name)) {
+        Some(known) => format!("unknown key; did you mean {known}?"),
+        None => "unknown key".to_owned(),
+    }
+}
+
+/// The text of a variable in the type of its key.
+fn typed(key: &Key, text: &str, default: &Value) -> Value {
+    let number = || serde_json::from_str::<serde_json::Number>(text.trim()).map(Value::Number);
     match default {
-        Value::Array(..) => text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect(),
-        Value::Bool(..) => text.parse::<bool>().map_or_else(|_| text.into(), Into::into),
-        Value::Num(..) => text.parse::<i64>().map_or_else(|_| text.into(), Into::into),
-        Value::Empty(_, Empty::None | Empty::Unit) | Value::String(..) | Value::Char(..) | Value::Dict(..) => {
-            text.into()
+        Value::Array(_) => text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect(),
+        Value::Bool(_) => text.trim().parse().map_or_else(|_| text.into(), Value::Bool),
+        Value::Number(_) => number().unwrap_or_else(|_| text.into()),
+        // Without a default only the key itself knows.
+        Value::Null if Config::of_values([(key.name, &Value::from(text))]).is_err() => {
+            number().unwrap_or_else(|_| text.into())
         }
+        Value::Null | Value::String(_) | Value::Object(_) => text.into(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(environment: &[(&str, &str)], file: Option<&str>) -> Result<Loaded, ConfigError> {
-        let environment: BTreeMap<String, String> = environment
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-            .collect();
-        let directory = tempfile::tempdir().unwrap();
-        let path = file.map(|text| {
-            let path = directory.path().join("config.yaml");
-            std::fs::write(&path, text).unwrap();
-            path
-        });
-        load(path.as_deref(), |name| environment.get(name).cloned())
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
-        let loaded = with(
-            &[("DATABASE_MAX_CONNS", "7")],
-            Some("database:\n  max_conns: 9\n  min_conns: 3\n"),
-        )
-        .unwrap();
-        assert_eq!(
-            (
-                loaded.config.database.max_conns,
-                loaded.config.database.min_conns,
-                loaded.config.server.port
-            ),
-            (7, 3, 8080)
-        );
-        assert_eq!(
-            loaded.from_environment.get("database.max_conns").map(String::as_str),
-            Some("DATABASE_MAX_CONNS")
-        );
-    }
-
-    #[test]
-    fn lists_durations_and_short_names_are_understood() {
-        let key = "0123456789abcdef0123456789abcdef0123456789ab";
-        let loaded = with(
-            &[
-                ("SECURITY_OUTBOUND_ALLOWLIST", "127.0.0.1/32, 10.0.0.0/8"),
-                ("K8S_HEALTH_INTERVAL", "5s"),
-                ("SESSION_SECRET", key),
-            ],
-            None,
-        )
-        .unwrap();
-        assert_eq!(loaded.config.security.outbound_allowlist.len(), 2);
-        assert_eq!(loaded.config.k8s.health_interval.as_secs(), 5);
-        assert_eq!(loaded.config.security.session_secret.as_deref(), Some(key));
-    }
-
-    #[test]
-    fn unknown_keys_secrets_in_the_file_and_wrong_values_stop_the_start() {
-        assert!(matches!(
-            with(&[], Some("server:\n  prot: 1\n")),
-            Err(ConfigError::Value(_))
-        ));
-        assert!(matches!(
-            with(&[], Some("security:\n  session_secret: x\n")),
-            Err(ConfigError::SecretInFile { .. })
-        ));
-        assert!(matches!(
-            with(&[("SERVER_PORT", "http")], None),
-            Err(ConfigError::Value(_))
-        ));
-        assert!(matches!(
-            with(&[("QUEUE_MAX_WORKERS", "0")], None),
-            Err(ConfigError::Findings(_))
-        ));
-        assert!(matches!(with(&[], Some(": [")), Err(ConfigError::Syntax { .. })));
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ mod batches;
 mod bulk_approval;
 mod clones;
 mod clusters;
+mod configuration;
 mod console_grants;
 mod consoles;
 mod dead_letters;
@@ -93,6 +94,7 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(audit::routes)
             .configure(adoptions::routes)
             .configure(clones::routes)
+            .configure(configuration::routes)
             .configure(dead_letters::routes)
             .configure(encryption_keys::routes)
             .configure(migrations::routes)

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use actix_web::{HttpMessage, HttpRequest};
+use arc_swap::ArcSwap;
 use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota};
 use shepherd_domain::ids::UserId;
@@ -19,7 +20,7 @@ use shepherd_domain::problem::{ErrorCode, Problem};
 use tokio::sync::Semaphore;
 
 use super::api::BASE;
-use crate::config::ServerConfig;
+use crate::config::{ApiRate, ServerConfig};
 
 /// How long a write waits for its permit.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -50,27 +51,48 @@ enum Source {
     Network(IpAddr),
 }
 
-/// The limits of one replica.
+/// The limits of one replica. They change while it serves: what is under way goes on, and what comes is held to the
+/// new ones.
 pub(super) struct Limits {
-    requests: DefaultKeyedRateLimiter<Source>,
-    burst: u32,
+    requests: ArcSwap<Requests>,
+    heavy: ArcSwap<Writes>,
+    light: ArcSwap<Writes>,
+}
+
+/// Requests of each source.
+struct Requests {
+    rate: ApiRate,
+    limiter: DefaultKeyedRateLimiter<Source>,
     counted: AtomicU32,
-    heavy: Arc<Semaphore>,
-    light: Arc<Semaphore>,
+}
+
+/// Writes of one kind.
+struct Writes {
+    most: usize,
+    permits: Arc<Semaphore>,
 }
 
 impl Limits {
     pub(super) fn of(config: &ServerConfig) -> Self {
-        let rate = config.api_rate_per_user;
-        let at_least_one = |number| std::num::NonZeroU32::new(number).unwrap_or(std::num::NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(rate.per_second)).allow_burst(at_least_one(rate.burst));
-        let permits = |number: usize| Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS)));
         Self {
-            requests: DefaultKeyedRateLimiter::keyed(quota),
-            burst: rate.burst,
-            counted: AtomicU32::new(0),
-            heavy: permits(config.heavy_write_limit),
-            light: permits(config.light_write_limit),
+            requests: ArcSwap::from_pointee(Requests::of(config.api_rate_per_user)),
+            heavy: ArcSwap::from_pointee(Writes::of(config.heavy_write_limit)),
+            light: ArcSwap::from_pointee(Writes::of(config.light_write_limit)),
+        }
+    }
+
+    /// Takes over what is configured now. A limit that stays as it was keeps its count.
+    pub(super) fn follow(&self, config: &ServerConfig) {
+        if self.requests.load().rate != config.api_rate_per_user {
+            self.requests.store(Arc::new(Requests::of(config.api_rate_per_user)));
+        }
+        for (writes, most) in [
+            (&self.heavy, config.heavy_write_limit),
+            (&self.light, config.light_write_limit),
+        ] {
+            if writes.load().most != most {
+                writes.store(Arc::new(Writes::of(most)));
+            }
         }
     }
 
@@ -92,18 +114,7 @@ impl Limits {
     }
 
     fn count(&self, source: Source) -> Result<(), Problem> {
-        // Sources that earned their whole burst again are forgotten, so at most those of the last minute are known and
-        // as many more as there are requests between two sweeps.
-        if self.counted.fetch_add(1, Ordering::Relaxed) % REQUESTS_BETWEEN_SWEEPS == REQUESTS_BETWEEN_SWEEPS - 1 {
-            self.requests.retain_recent();
-            self.requests.shrink_to_fit();
-        }
-        self.requests.check_key(&source).map_err(|refusal| {
-            let wait = refusal.wait_time_from(self.requests.clock().now());
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            let burst = u64::from(self.burst);
-            exceeded(LimitType::ApiRequests, burst, burst, seconds, false)
-        })
+        self.requests.load().count(source)
     }
 
     /// Lets a request that changes something begin; it has its permit until it is answered.
@@ -116,17 +127,53 @@ impl Limits {
         }
         // The path as the router reads it: decoded.
         let permits = if is_heavy(request.match_info().as_str()) {
-            &self.heavy
+            Arc::clone(&self.heavy.load().permits)
         } else {
-            &self.light
+            Arc::clone(&self.light.load().permits)
         };
-        let permit = tokio::time::timeout(LONGEST_WAIT, Arc::clone(permits).acquire_owned()).await;
+        let permit = tokio::time::timeout(LONGEST_WAIT, permits.acquire_owned()).await;
         // Nobody closes the semaphore.
         let Ok(Ok(permit)) = permit else {
             return Err(Problem::new(ErrorCode::ServiceBusy).with("retry_after", COME_AGAIN));
         };
         request.extensions_mut().insert(permit);
         Ok(())
+    }
+}
+
+impl Requests {
+    fn of(rate: ApiRate) -> Self {
+        let at_least_one = |number| std::num::NonZeroU32::new(number).unwrap_or(std::num::NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(rate.per_second)).allow_burst(at_least_one(rate.burst));
+        Self {
+            rate,
+            limiter: DefaultKeyedRateLimiter::keyed(quota),
+            counted: AtomicU32::new(0),
+        }
+    }
+
+    fn count(&self, source: Source) -> Result<(), Problem> {
+        // Sources that earned their whole burst again are forgotten, so at most those of the last minute are known and
+        // as many more as there are requests between two sweeps.
+        if self.counted.fetch_add(1, Ordering::Relaxed) % REQUESTS_BETWEEN_SWEEPS == REQUESTS_BETWEEN_SWEEPS - 1 {
+            self.limiter.retain_recent();
+            self.limiter.shrink_to_fit();
+        }
+        self.limiter.check_key(&source).map_err(|refusal| {
+            let wait = refusal.wait_time_from(self.limiter.clock().now());
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let burst = u64::from(self.rate.burst);
+            exceeded(LimitType::ApiRequests, burst, burst, seconds, false)
+        })
+    }
+}
+
+impl Writes {
+    fn of(most: usize) -> Self {
+        Self {
+            most,
+            permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+        }
     }
 }
 
@@ -155,13 +202,17 @@ mod tests {
 
     use super::*;
 
-    fn limits(rate: &str, heavy: usize) -> Limits {
-        Limits::of(&ServerConfig {
+    fn configured(rate: &str, heavy: usize) -> ServerConfig {
+        ServerConfig {
             api_rate_per_user: rate.parse().unwrap(),
             heavy_write_limit: heavy,
             light_write_limit: 1,
             ..ServerConfig::default()
-        })
+        }
+    }
+
+    fn limits(rate: &str, heavy: usize) -> Limits {
+        Limits::of(&configured(rate, heavy))
     }
 
     fn user(number: u128) -> UserId {
@@ -194,7 +245,7 @@ mod tests {
         for number in 0..20_000 {
             limits.count_user(user(number)).unwrap();
         }
-        assert!(limits.requests.len() <= 2048);
+        assert!(limits.requests.load().limiter.len() <= 2048);
     }
 
     #[tokio::test]
@@ -212,6 +263,26 @@ mod tests {
         limits.begin_write(&light).await.unwrap();
         drop(first);
         limits.begin_write(&create()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn other_limits_hold_for_what_comes_and_the_same_ones_go_on() {
+        let limits = limits("1/s, burst 2", 1);
+        let create = || TestRequest::post().uri("/api/v1/vms").to_http_request();
+        let under_way = create();
+        limits.begin_write(&under_way).await.unwrap();
+        limits.count_user(user(1)).unwrap();
+        limits.count_user(user(1)).unwrap();
+        limits.follow(&configured("1/s, burst 2", 1));
+        limits.count_user(user(1)).unwrap_err();
+        limits.follow(&configured("1/s, burst 3", 2));
+        let more = [create(), create()];
+        for request in &more {
+            limits.begin_write(request).await.unwrap();
+            limits.count_user(user(1)).unwrap();
+        }
+        limits.begin_write(&create()).await.unwrap_err();
+        drop(under_way);
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(super) mod upgrade;
 mod wire;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE};
@@ -20,7 +20,7 @@ use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_usecases::console::door::Guest;
 use shepherd_usecases::console::proxy::{self, End};
 use shepherd_usecases::{Platform, UseCaseError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::upgrade::Handshake;
 use self::wire::Wire;
@@ -33,12 +33,22 @@ const WAITING_PIECES: usize = 1;
 /// The consoles that this process relays.
 pub struct Consoles {
     tasks: TaskPool,
-    room: Arc<Semaphore>,
+    open: Arc<Mutex<usize>>,
     called: watch::Sender<()>,
 }
 
 /// Room for one console, until it is dropped.
-pub(super) type Seat = OwnedSemaphorePermit;
+pub(super) struct Seat(Arc<Mutex<usize>>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        *lock(&self.0) -= 1;
+    }
+}
+
+fn lock(open: &Mutex<usize>) -> MutexGuard<'_, usize> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A connection that becomes a WebSocket.
 pub(super) struct Upgrade<'a> {
@@ -51,11 +61,11 @@ pub(super) struct Upgrade<'a> {
 }
 
 impl Consoles {
-    /// Room for so many at a time; they end with the tasks of the pool.
-    pub(super) fn new(tasks: TaskPool, most: usize) -> Self {
+    /// None yet; they end with the tasks of the pool.
+    pub(super) fn new(tasks: TaskPool) -> Self {
         Self {
             tasks,
-            room: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            open: Arc::default(),
             called: watch::Sender::new(()),
         }
     }
@@ -65,13 +75,17 @@ impl Consoles {
         self.called.send_replace(());
     }
 
-    /// Room for one more.
+    /// Room for one more, where there is room for so many. Fewer than there are already end none of them.
     ///
     /// # Errors
     /// SERVICE_BUSY.
-    pub(super) fn seat(&self) -> Result<Seat, Problem> {
-        let permit = Arc::clone(&self.room).try_acquire_owned();
-        permit.map_err(|_| Problem::new(ErrorCode::ServiceBusy))
+    pub(super) fn seat(&self, most: usize) -> Result<Seat, Problem> {
+        let mut open = lock(&self.open);
+        if *open >= most {
+            return Err(Problem::new(ErrorCode::ServiceBusy));
+        }
+        *open += 1;
+        Ok(Seat(Arc::clone(&self.open)))
     }
 
     /// Lets a guest in, answers the upgrade, and relays the console until it ends.

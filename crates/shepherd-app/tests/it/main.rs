@@ -23,6 +23,7 @@ mod bootstrap;
 mod client;
 mod clones;
 mod clusters;
+mod configuration;
 mod consoles;
 mod coverage;
 mod crashes;

@@ -28,7 +28,7 @@ const START_ATTEMPTS: u32 = 3;
 /// Lines of a log that are shown when a test fails.
 const LOG_LINES: usize = 150;
 
-/// Environment of a process, beside what every process gets.
+/// Environment of a process, beside what every process gets. An empty value takes a variable away.
 pub type Env<'a> = [(&'a str, String)];
 
 /// Waits until `probe` finds something.
@@ -215,9 +215,16 @@ impl Replica {
         command
             .args(["serve", "--roles", roles])
             .env("SERVER_PORT", port.to_string())
-            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdout(file.try_clone().unwrap())
             .stderr(file);
+        for (name, value) in env {
+            // Files say nothing about what the environment says.
+            if value.is_empty() {
+                command.env_remove(name);
+            } else {
+                command.env(name, value);
+            }
+        }
         let process = LeashedProcess::spawn(format!("shepherd {roles}"), command, &leash).unwrap();
         Self {
             roles: roles.to_owned(),

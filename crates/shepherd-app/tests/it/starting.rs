@@ -66,10 +66,47 @@ async fn the_configuration_is_checked_and_explained() {
     let home = Home::new().await;
     let (succeeded, said) = home.run(&["config", "check"], &[("SESSION_IDLE_TIMEOUT", "10m")]).await;
     assert!(
-        succeeded && said.contains("session.idle_timeout from SESSION_IDLE_TIMEOUT"),
+        succeeded && said.contains("session.idle_timeout = 10m (SESSION_IDLE_TIMEOUT)"),
         "{said}"
     );
-    std::fs::write(home.path("config.yaml"), "server:\n  prot: 8080\n").unwrap();
+    assert!(
+        said.contains("database.url = ******** (DATABASE_URL)") && !said.contains("postgres://"),
+        "{said}"
+    );
+    let stray = [("SERVER_PROT", "1"), ("LOG_LEVEL", "debug")];
+    let (succeeded, said) = home.run(&["config", "check", "--all"], &stray).await;
+    assert!(succeeded, "{said}");
+    for line in [
+        "hint: SERVER_PROT: ",
+        "hint: log.level: ",
+        "server.port = 8080 (default)",
+        "file: none",
+    ] {
+        assert!(said.contains(line), "{line:?} is missing in {said}");
+    }
+
+    let file = "server:\n  prot: 8080\nsever:\n  bind: 127.0.0.1\nbatch:\n  max_create: 0\n";
+    std::fs::write(home.path("config.yaml"), file).unwrap();
     let (succeeded, said) = home.run(&["config", "check"], &[]).await;
-    assert!(!succeeded && said.contains("prot"), "{said}");
+    assert!(!succeeded, "{said}");
+    for line in [
+        "server.prot (config.yaml): unknown key; did you mean server.port?",
+        "sever.bind (config.yaml): unknown key; did you mean server.bind?",
+    ] {
+        assert!(said.contains(line), "{line:?} is missing in {said}");
+    }
+    let (succeeded, said) = home.run(&["serve"], &[]).await;
+    assert!(!succeeded && said.contains("did you mean server.port?"), "{said}");
+
+    std::fs::write(home.path("config.yaml"), "batch:\n  max_create: 0\n").unwrap();
+    let (succeeded, said) = home.run(&["config", "check", "--json"], &[]).await;
+    assert!(!succeeded, "{said}");
+    let said: serde_json::Value = serde_json::from_str(said.split("shepherd: ").next().unwrap()).unwrap();
+    let finding = serde_json::json!({
+        "key": "batch.max_create", "value": "0", "origin": "config.yaml", "problem": "1 to 500",
+    });
+    assert_eq!(
+        (&said["valid"], &said["findings"]),
+        (&false.into(), &serde_json::json!([finding]))
+    );
 }

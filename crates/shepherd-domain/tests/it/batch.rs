@@ -215,7 +215,7 @@ fn moved(child: TicketStatus, what: Try) -> Option<TicketStatus> {
         Try::Start => child.start(),
         Try::Complete => child.complete(),
         Try::Fail => child.fail(),
-        Try::Retry => child.retry(0),
+        Try::Retry => child.retry(0, 3),
     };
     step.ok().map(|step| step.to())
 }

@@ -22,7 +22,7 @@ const OPERATIONS: [(&str, Operation); 9] = [
     ("start", TicketStatus::start),
     ("complete", TicketStatus::complete),
     ("fail", TicketStatus::fail),
-    ("retry", |status| status.retry(0)),
+    ("retry", |status| status.retry(0, MOST_RETRIES)),
 ];
 
 const TABLE: [(TicketStatus, &str, TicketStatus); 10] = [
@@ -82,12 +82,13 @@ fn final_states_know_no_way_out() {
 fn a_failed_ticket_is_retried_three_times_at_most() {
     for retries in 0..10 {
         assert_eq!(
-            Failed.retry(retries).is_ok(),
+            Failed.retry(retries, MOST_RETRIES).is_ok(),
             retries < MOST_RETRIES,
             "after {retries} retries"
         );
     }
-    assert!(Failed.retry(u32::MAX).is_err());
+    assert!(Failed.retry(0, 0).is_err(), "not at all, when it is so configured");
+    assert!(Failed.retry(u32::MAX, MOST_RETRIES).is_err());
 }
 
 #[test]
@@ -140,7 +141,7 @@ proptest! {
         let mut retries = 0;
         for step in steps {
             let (name, operation) = OPERATIONS[step];
-            let moved = if name == "retry" { status.retry(retries) } else { operation(status) };
+            let moved = if name == "retry" { status.retry(retries, MOST_RETRIES) } else { operation(status) };
             let Ok(moved) = moved else { continue };
             prop_assert_eq!(moved.from(), status);
             prop_assert!(TABLE.contains(&(status, name, moved.to())), "{} from {}", name, status);

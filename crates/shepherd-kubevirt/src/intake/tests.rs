@@ -281,6 +281,15 @@ fn changed() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn another_list_of_networks_holds_for_the_next_kubeconfig() {
+    let text = kubeconfig(with(server(), "server", json!("https://127.0.0.1:6443")), token());
+    let intake = Intake::new(false, Vec::new());
+    assert_eq!(intake.reduce(&text, false).err(), Some(Refusal::InsecureUrl));
+    intake.set_allowlist(vec!["127.0.0.0/8".parse().unwrap()]);
+    assert!(intake.reduce(&text, false).is_ok());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100_000))]
 

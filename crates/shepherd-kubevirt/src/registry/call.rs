@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::Client;
 use shepherd_domain::ids::ClusterId;
 use shepherd_ports::providers::ProviderError;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::breaker::Pass;
@@ -61,7 +62,7 @@ impl Registry {
         let mut admission = self.admit(&slot, lane).await?;
         // Once more, because credentials may have changed while the call waited.
         let connection = self.connection_of(&slot).await?;
-        let outcome = tokio::time::timeout(self.limits.call_timeout, work(connection.client))
+        let outcome = tokio::time::timeout(self.limits().call_timeout, work(connection.client))
             .await
             .unwrap_or_else(|_| Err(ProviderError::Timeout(operation.to_owned())));
         admission.settle(verdict(&outcome));
@@ -74,11 +75,11 @@ impl Registry {
     async fn admit(&self, slot: &Arc<Slot>, lane: Lane) -> Result<Admission, ProviderError> {
         let admitting = async {
             match lane {
-                Lane::Regular => slot.admit().await,
+                Lane::Regular => slot.admit(&self.all).await,
                 Lane::Health => slot.admit_health().await,
             }
         };
-        tokio::time::timeout(self.limits.permit_wait, admitting)
+        tokio::time::timeout(self.limits().permit_wait, admitting)
             .await
             .unwrap_or_else(|_| Err(busy()))
     }
@@ -89,7 +90,7 @@ fn busy() -> ProviderError {
 }
 
 impl Slot {
-    async fn admit(self: &Arc<Self>) -> Result<Admission, ProviderError> {
+    async fn admit(self: &Arc<Self>, all: &Arc<Semaphore>) -> Result<Admission, ProviderError> {
         // At once, so that nobody queues up for a cluster that is left alone.
         if lock(&self.breaker).refuses(Instant::now()) {
             return Err(left_alone());
@@ -102,6 +103,8 @@ impl Slot {
         }
         let permit = self.permits.acquire().await.map_err(|_| busy())?;
         let turn = self.pace.turn().await;
+        // Last, so that nobody who still waits for one cluster takes the room of calls to another.
+        let room = self.room(all).await.map_err(|_| busy())?;
         // The cluster may have fallen ill meanwhile.
         if let Some(rest) = self.pace.paused() {
             return Err(throttled(rest));
@@ -112,7 +115,17 @@ impl Slot {
             pass: Some(pass),
             _turn: Some(turn),
             _permit: permit,
+            _room: Some(room),
         })
+    }
+
+    /// Room among the calls to all clusters. One call to each has its room at any time, however many calls to others hang.
+    pub(super) async fn room(&self, all: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AcquireError> {
+        tokio::select! {
+            biased;
+            own = Arc::clone(&self.own).acquire_owned() => own,
+            shared = Arc::clone(all).acquire_owned() => shared,
+        }
     }
 
     async fn admit_health(self: &Arc<Self>) -> Result<Admission, ProviderError> {
@@ -121,6 +134,7 @@ impl Slot {
             pass: None,
             _turn: None,
             _permit: self.health.acquire().await.map_err(|_| busy())?,
+            _room: None,
         })
     }
 
@@ -155,6 +169,8 @@ struct Admission {
     pass: Option<Pass>,
     _turn: Option<Turn>,
     _permit: Permit,
+    // Among the calls to all clusters; health needs none.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Admission {

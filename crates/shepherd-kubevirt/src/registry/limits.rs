@@ -1,7 +1,7 @@
 //! How much one replica asks of one cluster: calls at once, requests per second, and pauses it was asked for.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -20,6 +20,9 @@ pub struct CallLimits {
     pub permit_wait: Duration,
     /// Calls at the same time per cluster, 20 by default. A cluster may have a limit of its own.
     pub concurrency: usize,
+    /// Calls at the same time to all clusters together, 50 by default; one call to each cluster, and looks at its health,
+    /// come on top.
+    pub total_concurrency: usize,
     /// Longest time a credential version is trusted without looking again, 30 s by default.
     pub credential_refresh: Duration,
     /// Requests per second and cluster in the long run, 20 by default.
@@ -39,6 +42,7 @@ impl Default for CallLimits {
             call_timeout: half_a_minute,
             permit_wait: half_a_minute,
             concurrency: 20,
+            total_concurrency: 50,
             credential_refresh: half_a_minute,
             requests_per_second: 20,
             burst: 40,
@@ -132,7 +136,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// and those of a watch, do not wait, because that would use up the time of their call; they are paid for by the
 /// turns after them.
 pub(super) struct Pace {
-    limiter: DefaultDirectRateLimiter,
+    limiter: RwLock<Arc<DefaultDirectRateLimiter>>,
     // Held by the call whose turn is next, so that turns come in order.
     queue: tokio::sync::Mutex<()>,
     ledger: Mutex<Ledger>,
@@ -142,28 +146,37 @@ pub(super) struct Pace {
 impl Pace {
     /// A pace of so many requests per second after so many at once; both at least one.
     pub(super) fn new(requests_per_second: u32, burst: u32) -> Arc<Self> {
-        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(requests_per_second)).allow_burst(at_least_one(burst));
         Arc::new(Self {
-            limiter: DefaultDirectRateLimiter::direct(quota),
+            limiter: RwLock::new(limiter(requests_per_second, burst)),
             queue: tokio::sync::Mutex::default(),
             ledger: Mutex::new(Ledger::new(burst.max(1))),
             paused_until: Mutex::default(),
         })
     }
 
+    /// Another pace for the turns that are not given yet, with a whole burst to begin with.
+    pub(super) fn set(&self, requests_per_second: u32, burst: u32) {
+        *self.limiter.write().unwrap_or_else(PoisonError::into_inner) = limiter(requests_per_second, burst);
+        lock(&self.ledger).most_owed = burst.max(1);
+    }
+
+    fn limiter(&self) -> Arc<DefaultDirectRateLimiter> {
+        Arc::clone(&self.limiter.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Waits until a call may begin; it has ended when the turn is dropped.
     pub(super) async fn turn(self: &Arc<Self>) -> Turn {
         let _queue = self.queue.lock().await;
         loop {
-            let wait = match self.limiter.check() {
+            let limiter = self.limiter();
+            let wait = match limiter.check() {
                 Ok(()) => {
                     if lock(&self.ledger).pay() {
                         return Turn(Arc::clone(self));
                     }
                     continue;
                 }
-                Err(refusal) => refusal.wait_time_from(self.limiter.clock().now()),
+                Err(refusal) => refusal.wait_time_from(limiter.clock().now()),
             };
             tokio::time::sleep(wait).await;
         }
@@ -192,6 +205,12 @@ impl Pace {
     pub(super) fn resume(&self) {
         *lock(&self.paused_until) = None;
     }
+}
+
+fn limiter(requests_per_second: u32, burst: u32) -> Arc<DefaultDirectRateLimiter> {
+    let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::per_second(at_least_one(requests_per_second)).allow_burst(at_least_one(burst));
+    Arc::new(DefaultDirectRateLimiter::direct(quota))
 }
 
 /// A call that is under way.
@@ -353,6 +372,18 @@ mod tests {
             "{:?}",
             begin.elapsed()
         );
+    }
+
+    #[tokio::test]
+    async fn another_pace_holds_for_the_next_turn() {
+        let pace = Pace::new(1, 1);
+        drop(pace.turn().await);
+        assert!(pace.turn().now_or_never().is_none(), "a second has not passed");
+        pace.set(1000, 3);
+        for turn in 1..=3 {
+            assert!(pace.turn().now_or_never().is_some(), "turn {turn}");
+        }
+        assert_eq!(lock(&pace.ledger).most_owed, 3);
     }
 
     #[test]

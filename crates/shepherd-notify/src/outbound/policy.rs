@@ -1,6 +1,7 @@
 //! Which URLs and addresses requests may go to.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{PoisonError, RwLock};
 
 use ipnet::IpNet;
 use shepherd_domain::network::{AddressClass, classify, embedded, is_local_name, is_metadata_name};
@@ -64,12 +65,19 @@ impl Target {
 /// The rules, with the networks that an operator opened.
 #[derive(Debug)]
 pub(super) struct Policy {
-    allowlist: Vec<IpNet>,
+    allowlist: RwLock<Vec<IpNet>>,
 }
 
 impl Policy {
     pub(super) fn new(allowlist: Vec<IpNet>) -> Self {
-        Self { allowlist }
+        Self {
+            allowlist: RwLock::new(allowlist),
+        }
+    }
+
+    /// Opens other networks from now on.
+    pub(super) fn set_allowlist(&self, allowlist: Vec<IpNet>) {
+        *self.allowlist.write().unwrap_or_else(PoisonError::into_inner) = allowlist;
     }
 
     /// Reads a URL.
@@ -148,7 +156,8 @@ impl Policy {
             IpAddr::V6(address) => embedded(address).map(IpAddr::V4),
             IpAddr::V4(_) => None,
         };
-        let holds = |address: &IpAddr| self.allowlist.iter().any(|network| network.contains(address));
+        let allowlist = self.allowlist.read().unwrap_or_else(PoisonError::into_inner);
+        let holds = |address: &IpAddr| allowlist.iter().any(|network| network.contains(address));
         holds(&address) || inner.as_ref().is_some_and(holds)
     }
 }

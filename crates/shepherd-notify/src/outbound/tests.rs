@@ -157,3 +157,14 @@ async fn hosts_are_judged_in_their_normal_spelling() {
         assert_eq!(spelled(url).as_deref(), Ok(host), "{url}");
     }
 }
+
+#[tokio::test]
+async fn another_list_holds_for_the_next_request() {
+    let client = GuardedClient::with_lookup(Vec::new(), Script::of(&[]));
+    let (refused, open) = (Err(blocked("127.0.0.1")), Ok(()));
+    assert_eq!(client.check("https://127.0.0.1/audit").await, refused);
+    client.set_allowlist(loopback());
+    assert_eq!(client.check("https://127.0.0.1/audit").await, open);
+    client.set_allowlist(Vec::new());
+    assert_eq!(client.check("https://127.0.0.1/audit").await, refused);
+}

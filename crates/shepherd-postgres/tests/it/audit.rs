@@ -151,6 +151,45 @@ async fn hold(world: &World, name: &str, environment: Option<Environment>) -> Ou
 }
 
 #[tokio::test]
+async fn of_several_who_note_the_same_one_does() -> TestResult {
+    let world = World::create().await?;
+    let note = async || -> Outcome<bool> {
+        let entry = AuditEntry::new(AuditAction::ConfigUpdate, "config", "digest");
+        let stamp = AuditStamp {
+            context: &RequestContext::system("test"),
+            at: at(0),
+            retention: RetentionDays::default(),
+        };
+        let mut work = world.begin().await?;
+        if work
+            .audit()
+            .is_noted(AuditAction::ConfigUpdate, "digest", at(-600))
+            .await?
+        {
+            return Ok(false);
+        }
+        work.audit().append(&[(id(), entry)], &stamp).await?;
+        work.commit().await?;
+        Ok(true)
+    };
+    let (one, two, three) = tokio::join!(note(), note(), note());
+    let written = [one?, two?, three?].into_iter().filter(|written| *written).count();
+    assert_eq!(written, 1);
+    let mut work = world.begin().await?;
+    let noted = work
+        .audit()
+        .is_noted(AuditAction::ConfigUpdate, "digest", at(1))
+        .await?;
+    assert!(!noted, "it was before");
+    let noted = work
+        .audit()
+        .is_noted(AuditAction::ConfigUpdate, "another", at(-600))
+        .await?;
+    assert!(!noted);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_purge_that_waits_for_a_hold_honours_it() -> TestResult {
     let world = World::create().await?;
     if !world.store.purge_available().await? {

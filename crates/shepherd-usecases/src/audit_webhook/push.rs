@@ -29,7 +29,6 @@ pub const LEASE: &str = "audit-push";
 
 /// Takes part in pushing until dropped.
 pub async fn run(platform: &Platform) {
-    let tick = platform.settings().controllers.tick;
     let mut horizon = Horizon::default();
     let mut sending = Sending::default();
     loop {
@@ -43,6 +42,7 @@ pub async fn run(platform: &Platform) {
                 "it is not known what is due to audit webhooks"
             ),
         }
+        let tick = platform.settings().controllers.tick;
         sending.beside(tokio::time::sleep(tick)).await;
     }
 }

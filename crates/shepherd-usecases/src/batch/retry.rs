@@ -9,7 +9,7 @@ use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::TicketId;
 use shepherd_domain::page::PageRequest;
 use shepherd_domain::problem::ErrorCode;
-use shepherd_domain::ticket::{ActorKind, MAX_MANUAL_RETRIES, RequestType, TicketStatus};
+use shepherd_domain::ticket::{ActorKind, RequestType, TicketStatus};
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::context::Caller;
 use shepherd_ports::tickets::{TicketFilter, TicketRecord};
@@ -22,7 +22,7 @@ use crate::dead_letter::{is_restorable, retry};
 use crate::{Platform, UseCaseError, vm};
 
 /// Retries the children that failed, or those of them that are named. Left out are children that were retried
-/// [`MAX_MANUAL_RETRIES`] times, those that the caller may not operate any more, and those whose machine is gone, has
+/// `queue.max_manual_retries` times, those that the caller may not operate any more, and those whose machine is gone, has
 /// gone on or is being operated on by another request.
 ///
 /// # Errors
@@ -37,16 +37,17 @@ pub async fn execute(
     let batch = affected::own(platform, caller, batch).await?;
     affected::check_children(platform, batch.id, tickets).await?;
     let allowed = retriable(platform, caller, batch.id, tickets).await?;
+    let most = platform.settings().execution.max_manual_retries;
     let now = platform.now();
     let mut uow = platform.begin().await?;
     settle::lock(&mut *uow, batch.id).await?;
     let failed = uow.batches().children_in(batch.id, &[TicketStatus::Failed]).await?;
     let wanted = failed
         .iter()
-        .filter(|child| allowed.contains(&child.id) && has_retries_left(child));
+        .filter(|child| allowed.contains(&child.id) && has_retries_left(child, most));
     let mut ids = Vec::new();
     for child in restorable(&mut *uow, wanted).await? {
-        if let Err(error) = retry::bring_back(&mut *uow, caller, child, Some(RETRY_REASON), now).await {
+        if let Err(error) = retry::bring_back(&mut *uow, caller, child, most, Some(RETRY_REASON), now).await {
             drop(uow);
             return Err(retry::explained(platform, child, error).await?);
         }
@@ -145,8 +146,8 @@ async fn is_busy(platform: &Platform, child: &TicketRecord) -> Result<bool, UseC
     Ok(platform.read.open_vm_operation(machine, group).await?.is_some())
 }
 
-fn has_retries_left(child: &TicketRecord) -> bool {
-    u32::try_from(child.retry_count).is_ok_and(|retries| retries < MAX_MANUAL_RETRIES)
+fn has_retries_left(child: &TicketRecord, most: u32) -> bool {
+    u32::try_from(child.retry_count).is_ok_and(|retries| retries < most)
 }
 
 /// Those whose machine can be brought back to where the approval had put it. The machines are held in their own order,

@@ -8,7 +8,7 @@ use shepherd_domain::access::Permission;
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::event::EventStatus;
 use shepherd_domain::problem::{ErrorCode, Problem};
-use shepherd_domain::ticket::{ActorKind, MAX_MANUAL_RETRIES, TicketStatus};
+use shepherd_domain::ticket::{ActorKind, TicketStatus};
 use shepherd_domain::transition::Transition;
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::context::Caller;
@@ -24,7 +24,7 @@ use crate::vm::{Submitted, SubmittedStatus};
 use crate::{Platform, UseCaseError};
 
 /// Has the work done again, as it was approved. A FAILED ticket is APPROVED again, one time of at most
-/// [`MAX_MANUAL_RETRIES`]; a ticket that was stuck only gets a job.
+/// `queue.max_manual_retries`; a ticket that was stuck only gets a job.
 ///
 /// # Errors
 /// FORBIDDEN, JOB_NOT_FOUND (also for whoever comes second), RETRY_LIMIT_REACHED{retry_count, max},
@@ -50,14 +50,15 @@ pub async fn execute(
         return Err(not_found(id).into());
     }
     let ticket = ticket_of(&mut *uow, &letter).await?;
+    let most = platform.settings().execution.max_manual_retries;
     let brought_back = match ticket.status {
-        TicketStatus::Failed => bring_back(&mut *uow, caller, &ticket, None, now).await,
+        TicketStatus::Failed => bring_back(&mut *uow, caller, &ticket, most, None, now).await,
         TicketStatus::Approved | TicketStatus::Executing => unstick(&mut *uow, id, &ticket).await,
         TicketStatus::Submitted
         | TicketStatus::PendingApproval
         | TicketStatus::Rejected
         | TicketStatus::Cancelled
-        | TicketStatus::Completed => Err(step_of(&ticket).err().unwrap_or_else(|| not_found(id).into())),
+        | TicketStatus::Completed => Err(step_of(&ticket, most).err().unwrap_or_else(|| not_found(id).into())),
     };
     if let Err(error) = brought_back {
         drop(uow);
@@ -107,7 +108,7 @@ pub(crate) async fn enqueue(uow: &mut dyn UnitOfWork, ticket: &TicketRecord) -> 
     Ok(uow.jobs().enqueue(job).await?)
 }
 
-/// FAILED to APPROVED, with everything that the failure had changed.
+/// FAILED to APPROVED, with everything that the failure had changed; so often at `most`.
 ///
 /// # Errors
 /// RETRY_LIMIT_REACHED{retry_count, max}, VM_NOT_FOUND, INVALID_STATE_TRANSITION; the guard of open operations.
@@ -115,10 +116,11 @@ pub(crate) async fn bring_back(
     uow: &mut dyn UnitOfWork,
     caller: &Caller,
     ticket: &TicketRecord,
+    most: u32,
     reason: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<(), UseCaseError> {
-    let step = step_of(ticket)?;
+    let step = step_of(ticket, most)?;
     if !uow
         .dead_letters()
         .retry_ticket(ticket.id, step, ticket.retry_count)
@@ -147,17 +149,17 @@ pub(crate) async fn bring_back(
 }
 
 /// The move back to APPROVED, or why there is none.
-fn step_of(ticket: &TicketRecord) -> Result<Transition<TicketStatus>, UseCaseError> {
+fn step_of(ticket: &TicketRecord, most: u32) -> Result<Transition<TicketStatus>, UseCaseError> {
     let retries = u32::try_from(ticket.retry_count).unwrap_or(0);
-    if ticket.status == TicketStatus::Failed && retries >= MAX_MANUAL_RETRIES {
+    if ticket.status == TicketStatus::Failed && retries >= most {
         return Err(Problem::new(ErrorCode::RetryLimitReached)
             .with("retry_count", ticket.retry_count)
-            .with("max", MAX_MANUAL_RETRIES)
+            .with("max", most)
             .into());
     }
     ticket
         .status
-        .retry(retries)
+        .retry(retries, most)
         .map_err(|error| UseCaseError::invalid_transition("ticket", &error))
 }
 

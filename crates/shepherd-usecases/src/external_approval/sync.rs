@@ -30,7 +30,6 @@ const ABANDONED: i64 = 100;
 
 /// Takes part until dropped.
 pub async fn run(platform: &Platform, operations: &Operations) {
-    let tick = platform.settings().controllers.tick;
     let mut visits = Visits::default();
     loop {
         let looked = visits.beside(look(platform)).await;
@@ -45,6 +44,7 @@ pub async fn run(platform: &Platform, operations: &Operations) {
                 "it is not known what is due to external approval systems"
             ),
         }
+        let tick = platform.settings().controllers.tick;
         visits.beside(tokio::time::sleep(tick)).await;
     }
 }

@@ -68,10 +68,10 @@ async fn open(
         }));
     }
     let handshake = Handshake::read(&request)?;
-    upgrade::require_origin(&request, &api.config.allowed_origins)?;
+    upgrade::require_origin(&request, |origin| api.origins.is_listed(origin))?;
     // Strangers take no seats, and who finds none keeps the token.
     let guest = door::admit(&api.platform, &visitor).await?;
-    let seat = api.consoles.seat()?;
+    let seat = api.consoles.seat(api.platform.settings().console.max_sessions)?;
     let platform = Arc::clone(&api.platform);
     let upgrade = Upgrade {
         handshake: &handshake,

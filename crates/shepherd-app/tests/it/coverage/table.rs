@@ -629,8 +629,9 @@ fn external_approvals() -> Vec<Row> {
 }
 
 fn reconciliation() -> Vec<Row> {
-    use Permission::{AdoptionManage, JobManage, PlatformAdmin, ReconcilerManage};
+    use Permission::{AdoptionManage, ConfigRead, JobManage, PlatformAdmin, ReconcilerManage};
     vec![
+        get("/admin/config").needs(&[ConfigRead]),
         get("/admin/encryption-keys").needs(&[PlatformAdmin]),
         post("/admin/encryption-keys/rotate").needs(&[PlatformAdmin]),
         get("/admin/reconciler/runs").needs(&[ReconcilerManage]),

@@ -116,9 +116,9 @@ async fn watched(
 /// Renews the lease as long as the watch makes progress. While the database does not answer the watch goes on: what
 /// it writes is guarded by the lease, and a lease that ran out comes back with another generation.
 async fn kept(platform: &Platform, cluster: &ClusterRecord, lease: &Lease, pulse: &Pulse) -> End {
-    let settings = platform.settings().controllers.clone();
-    let interval = settings.lease_ttl / 3;
     loop {
+        let settings = platform.settings().controllers.clone();
+        let interval = settings.lease_ttl / 3;
         tokio::time::sleep(interval).await;
         if pulse.age() > STUCK {
             return End::Stuck;
