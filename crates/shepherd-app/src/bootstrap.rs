@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::host::{SystemClock, UuidV7Source};
+use crate::telemetry::OpenTelemetryContext;
 
 /// Everything a command needs.
 pub struct Wired {
@@ -50,11 +51,19 @@ pub async fn connect(config: &Config) -> anyhow::Result<PgStore> {
         .context("the database cannot be reached (database.url or database.host, .port, .user, .password)")
 }
 
-/// Wires the product. The secrets of the installation are made at the first start.
+/// Wires the product under a name of its own. The secrets of the installation are made at the first start.
 ///
 /// # Errors
 /// When a secret does not fit what was sealed before, or the database fails.
 pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
+    wire_as(&instance_name(), config, store).await
+}
+
+/// Wires the product under the name that this process has elsewhere, too; see [`wire`].
+///
+/// # Errors
+/// As [`wire`].
+pub async fn wire_as(instance: &str, config: &Config, store: PgStore) -> anyhow::Result<Wired> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(UuidV7Source);
     let key_ring = Arc::new(key_ring(config, &store).await?);
@@ -89,7 +98,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         ..CallLimits::default()
     };
     let provider = Arc::new(KubeVirtProvider::new(credentials, Arc::clone(&clock), limits));
-    let mut settings = config.settings(instance_name(&*ids));
+    let mut settings = config.settings(instance.to_owned());
     settings.mask = config.mask.load().map_err(anyhow::Error::msg)?;
     let platform = Platform {
         store: Arc::new(store.clone()),
@@ -120,6 +129,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
         notifications: Arc::new(InboxSender),
         outbound: Arc::new(GuardedClient::new(config.security.outbound_allowlist.clone())),
         live: LiveSettings::new(settings),
+        traces: Arc::new(OpenTelemetryContext),
         clock,
         ids,
         subjects: SubjectCache::default(),
@@ -133,7 +143,7 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
 }
 
 /// A name that tells replicas apart, also on one host.
-fn instance_name(ids: &dyn IdSource) -> String {
+pub fn instance_name() -> String {
     let host = std::env::var("HOSTNAME")
         .ok()
         .or_else(|| std::fs::read_to_string("/etc/hostname").ok());
@@ -141,7 +151,7 @@ fn instance_name(ids: &dyn IdSource) -> String {
         .map(|host| host.trim().to_owned())
         .filter(|host| !host.is_empty())
         .unwrap_or_else(|| "shepherd".to_owned());
-    format!("{host}-{:08x}", ids.next() & 0xffff_ffff)
+    format!("{host}-{:08x}", UuidV7Source.next() & 0xffff_ffff)
 }
 
 /// The ring with every stored key.
@@ -179,7 +189,7 @@ async fn installation_key(config: &Config, store: &PgStore) -> anyhow::Result<Ma
 
 async fn session_secret(config: &Config, store: &PgStore) -> anyhow::Result<Zeroizing<String>> {
     match &config.security.session_secret {
-        Some(given) => Ok(Zeroizing::new(given.clone())),
+        Some(given) => Ok(given.to_text()),
         None => {
             let candidate = MasterKey::generate()?.to_base64();
             Ok(store.load_or_create(SecretName::SessionSecret, candidate).await?)

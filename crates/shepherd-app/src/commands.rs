@@ -15,7 +15,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Loaded};
-use crate::{http, telemetry};
+use crate::{bootstrap, http, telemetry};
 
 /// Governance of KubeVirt virtual machines over many clusters.
 #[derive(Parser)]
@@ -99,18 +99,21 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     {
         return check(&loaded);
     }
-    telemetry::init(&loaded.config.log);
     // One provider for all of TLS; a second one could only come in by accident and is refused by cargo-deny.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was installed before");
-    }
+    let provided = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
+    let instance = bootstrap::instance_name();
+    // Ends before the runtime does, which sends what is traced.
+    let (_telemetry, _) = telemetry::init(&loaded.config, &instance, runtime.handle())?;
+    if provided.is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
     runtime.block_on(async {
         match cli.command {
-            Command::Serve(options) => serve::run(loaded.config, options).await,
+            Command::Serve(options) => serve::run(loaded.config, options, &instance).await,
             Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
             Command::Seed => seed::run(&loaded.config).await,
             Command::Doctor { json } => doctor::run(&loaded.config, json).await,

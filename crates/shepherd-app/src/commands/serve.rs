@@ -45,7 +45,7 @@ enum Role {
     Controllers,
 }
 
-pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
+pub(super) async fn run(config: Config, options: Options, instance: &str) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
@@ -59,7 +59,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         migrations::up(store.connection()).await.context("migrations")?;
     }
     refuse_pending(&store).await?;
-    let wired = bootstrap::wire(&config, store).await?;
+    let wired = bootstrap::wire_as(instance, &config, store).await?;
     let pool = TaskPool::new(Handle::current());
     hear_changes(&wired, &pool);
     if roles.controllers {
