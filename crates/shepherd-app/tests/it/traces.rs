@@ -25,8 +25,8 @@ const CALLER: &str = "00f067aa0ba902b7";
 const REQUEST: &str = "the-request-of-this-test";
 /// A receiver with this status takes requests and never answers.
 const SILENT: u16 = 0;
-/// Requests while nobody takes traces; more spans than the receiver gets in one go.
-const MANY: usize = 600;
+/// Requests while nobody takes traces.
+const MANY: usize = 200;
 
 /// A server that takes OTLP over HTTP and answers with the status of the moment.
 struct Receiver {
