@@ -23,6 +23,7 @@ mod m20261121_000012_encryption_keys;
 mod m20261121_000013_catalogue;
 mod m20261121_000014_governance;
 mod m20261121_000015_batches_and_console;
+mod m20261121_000017_trace_parent;
 
 use graphile_worker::WorkerUtils;
 use sea_orm::sea_query::{Alias, IntoIden};
@@ -60,6 +61,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000013_catalogue::Migration),
             Box::new(m20261121_000014_governance::Migration),
             Box::new(m20261121_000015_batches_and_console::Migration),
+            Box::new(m20261121_000017_trace_parent::Migration),
         ]
     }
 

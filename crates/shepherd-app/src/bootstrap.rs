@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::extensions::Extensions;
 use crate::host::{SystemClock, UuidV7Source};
 use crate::reload::Follower;
+use crate::telemetry::OpenTelemetryContext;
 
 /// Everything a command needs.
 pub struct Wired {
@@ -67,6 +68,19 @@ pub async fn wire(config: &Config, store: PgStore) -> anyhow::Result<Wired> {
 /// # Errors
 /// As [`wire`].
 pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions) -> anyhow::Result<Wired> {
+    wire_as(&instance_name(), config, store, extensions).await
+}
+
+/// Wires the product under the name that this process has elsewhere, too.
+///
+/// # Errors
+/// As [`wire`].
+pub async fn wire_as(
+    instance: &str,
+    config: &Config,
+    store: PgStore,
+    extensions: &Extensions,
+) -> anyhow::Result<Wired> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(UuidV7Source);
     let key_ring = Arc::new(key_ring(config, &store).await?);
@@ -108,7 +122,7 @@ pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions)
     ));
     let outbound = Arc::new(GuardedClient::new(config.security.outbound_allowlist.clone()));
     let adapters = adapters(Arc::clone(&provider), Arc::clone(&intake), Arc::clone(&outbound));
-    let mut settings = config.settings(instance_name(&*ids));
+    let mut settings = config.settings(instance.to_owned());
     settings.mask = config.mask.load().map_err(anyhow::Error::msg)?;
     let platform = Platform {
         store: Arc::new(store.clone()),
@@ -136,6 +150,7 @@ pub async fn wire_with(config: &Config, store: PgStore, extensions: &Extensions)
         notifications: extensions.sender(),
         outbound,
         live: LiveSettings::new(settings),
+        traces: Arc::new(OpenTelemetryContext),
         clock,
         ids,
         subjects: SubjectCache::default(),
@@ -170,7 +185,7 @@ pub fn rules(platform: Arc<Platform>) -> Follower {
 }
 
 /// A name that tells replicas apart, also on one host.
-fn instance_name(ids: &dyn IdSource) -> String {
+pub fn instance_name() -> String {
     let host = std::env::var("HOSTNAME")
         .ok()
         .or_else(|| std::fs::read_to_string("/etc/hostname").ok());
@@ -178,7 +193,7 @@ fn instance_name(ids: &dyn IdSource) -> String {
         .map(|host| host.trim().to_owned())
         .filter(|host| !host.is_empty())
         .unwrap_or_else(|| "shepherd".to_owned());
-    format!("{host}-{:08x}", ids.next() & 0xffff_ffff)
+    format!("{host}-{:08x}", UuidV7Source.next() & 0xffff_ffff)
 }
 
 /// The ring with every stored key.
@@ -216,7 +231,7 @@ async fn installation_key(config: &Config, store: &PgStore) -> anyhow::Result<Ma
 
 async fn session_secret(config: &Config, store: &PgStore) -> anyhow::Result<Zeroizing<String>> {
     match &config.security.session_secret {
-        Some(given) => Ok(Zeroizing::new(given.clone())),
+        Some(given) => Ok(given.to_text()),
         None => {
             let candidate = MasterKey::generate()?.to_base64();
             Ok(store.load_or_create(SecretName::SessionSecret, candidate).await?)

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config;
 use crate::extensions::Extensions;
-use crate::{http, telemetry};
+use crate::{bootstrap, http, telemetry};
 
 /// Governance of KubeVirt virtual machines over many clusters.
 #[derive(Parser)]
@@ -107,19 +107,22 @@ fn run(cli: Cli, extensions: &Extensions) -> anyhow::Result<()> {
         return check::run(loaded, options);
     }
     let loaded = loaded.context("configuration")?;
-    let log = telemetry::init(&loaded.config.log);
     // One provider for all of TLS; a second one could only come in by accident and is refused by cargo-deny.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was installed before");
-    }
+    let provided = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(loaded.config.worker.general_pool_size)
         .build()
         .context("the runtime cannot start")?;
+    let instance = bootstrap::instance_name();
+    // Ends before the runtime does, which sends what is traced.
+    let (_telemetry, log) = telemetry::init(&loaded.config, &instance, runtime.handle())?;
+    if provided.is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
     runtime.block_on(async {
         match cli.command {
-            Command::Serve(options) => serve::run(loaded, extensions, options, log).await,
+            Command::Serve(options) => serve::run(loaded, &instance, extensions, options, log).await,
             Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
             Command::Seed => seed::run(&loaded.config).await,
             Command::Doctor { json } => doctor::run(&loaded.config, json).await,

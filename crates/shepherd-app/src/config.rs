@@ -14,6 +14,7 @@ mod limits;
 mod live;
 mod nearest;
 mod operating;
+mod secret;
 mod security;
 mod server;
 mod sources;
@@ -40,6 +41,7 @@ pub use fleet::{AdoptionConfig, K8sConfig, ReconcilerConfig, ReconcilerMode, VmC
 pub use limits::{ApiRate, NoRate};
 pub use live::{LiveConfig, Standing};
 pub use operating::{MetricsConfig, TracingConfig, WorkerConfig};
+pub use secret::Secret;
 pub use security::{LoginConfig, PasswordPolicyConfig, SecurityConfig, SessionConfig};
 pub use server::{DatabaseConfig, ServerConfig};
 pub use sources::{ConfigError, ConfigFile, Loaded, Source, load, load_file, place};

@@ -4,6 +4,7 @@
 //! - `limits` holds permits and the pace of requests
 //! - `breaker` decides when a cluster is left alone
 //! - `call` takes one call through all of them
+//! - `request` says in traces what was asked
 //!
 //! A client belongs to one version of a cluster's credentials. The version is looked up again when it was last seen
 //! too long ago or when somebody says that it changed; a new one makes a new client, and calls that are under way
@@ -24,6 +25,7 @@ mod breaker;
 mod call;
 mod client;
 mod limits;
+mod request;
 
 pub(crate) use call::Lane;
 pub(crate) use client::Oversize;
@@ -188,7 +190,7 @@ impl Registry {
             return Ok(known.connection.clone());
         }
         let connection = Connection {
-            client: client::build(&config, &slot.pace).await?,
+            client: client::build(slot.cluster, &config, &slot.pace).await?,
             version: config.version.clone(),
         };
         if known.is_some() {

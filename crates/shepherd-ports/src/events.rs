@@ -29,6 +29,7 @@ pub struct NewEvent {
     pub created_by: ActorId,
     pub at: DateTime<Utc>,
     pub trace_id: Option<String>,
+    pub trace_parent: Option<String>,
 }
 
 /// A stored event.
@@ -49,6 +50,7 @@ pub struct Event {
     pub processed_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub trace_id: Option<String>,
+    pub trace_parent: Option<String>,
 }
 
 /// Writes events.

@@ -49,6 +49,7 @@ pub mod snapshots;
 pub mod systems;
 pub mod templates;
 pub mod tickets;
+pub mod traces;
 pub mod unit_of_work;
 pub mod upkeep;
 pub mod users;

@@ -59,12 +59,14 @@ const INSERT: &str = "WITH batch AS ( \
      ) SELECT to_jsonb(number) AS doc FROM batch";
 
 const INSERT_EVENTS: &str = "INSERT INTO domain_events (id, event_type, aggregate_type, aggregate_id, payload, \
-         status, causation_id, environment, created_by, created_at, updated_at, trace_id, processed_at) \
+         status, causation_id, environment, created_by, created_at, updated_at, trace_id, trace_parent, \
+         processed_at) \
      SELECT e.id, e.event_type, e.aggregate_type, e.aggregate_id, e.payload, e.status, e.causation_id, \
-         e.environment, e.created_by, e.at, e.at, e.trace_id, CASE WHEN e.status = 'COMPLETED' THEN e.at END \
+         e.environment, e.created_by, e.at, e.at, e.trace_id, e.trace_parent, \
+         CASE WHEN e.status = 'COMPLETED' THEN e.at END \
      FROM jsonb_to_recordset($1) AS e (id uuid, event_type text, aggregate_type text, aggregate_id text, \
          payload jsonb, status text, causation_id uuid, environment text, created_by text, at timestamptz, \
-         trace_id text)";
+         trace_id text, trace_parent text)";
 
 /// The rows are sorted before their defaults are made, so the numbers ascend with `sequence_no`.
 const INSERT_TICKETS: &str = "WITH ticket AS ( \
@@ -125,6 +127,7 @@ fn event_document(event: &NewEvent) -> Value {
         "aggregate_id": event.aggregate_id, "payload": event.payload, "status": event.status,
         "causation_id": event.causation_id, "environment": event.environment, "created_by": event.created_by,
         "at": moment(event.at), "trace_id": event.trace_id,
+        "trace_parent": event.trace_parent,
     })
 }
 

@@ -19,7 +19,8 @@ use crate::unit_of_work::PgUnitOfWork;
 macro_rules! event_rows {
     () => {
         "SELECT e.id, e.event_type, e.aggregate_type, e.aggregate_id, e.payload, e.status, e.causation_id, \
-         e.environment, e.error_code, e.error_params, e.created_by, e.processed_at, e.created_at, e.trace_id \
+         e.environment, e.error_code, e.error_params, e.created_by, e.processed_at, e.created_at, e.trace_id, \
+         e.trace_parent \
          FROM domain_events e"
     };
 }
@@ -27,8 +28,8 @@ macro_rules! event_rows {
 macro_rules! new_event {
     () => {
         "INSERT INTO domain_events (id, event_type, aggregate_type, aggregate_id, payload, status, causation_id, \
-         environment, created_by, created_at, updated_at, trace_id, processed_at) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, \
+         environment, created_by, created_at, updated_at, trace_id, trace_parent, processed_at) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, \
          CASE WHEN $6 = 'COMPLETED' THEN $10::timestamptz END"
     };
 }
@@ -159,6 +160,7 @@ fn columns(event: &NewEvent) -> Vec<sea_orm::Value> {
         event.created_by,
         event.at,
         event.trace_id,
+        event.trace_parent,
     ]
 }
 

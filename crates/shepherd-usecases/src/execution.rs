@@ -31,6 +31,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shepherd_domain::ids::EventId;
 use shepherd_ports::queue::{EventJobHandler, JobVerdict};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 pub use failure::Failure;
 pub use findings::{DryRunResult, Examined, Findings};
@@ -60,23 +62,57 @@ impl Executor {
             claim::Claim::Settled(verdict) => return Ok(verdict),
             claim::Claim::Work(work) => work,
         };
+        let span = self.span_of(&work);
+        let verdict = self.attempt(&work).instrument(span.clone()).await;
+        if verdict.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        verdict
+    }
+
+    /// One attempt, as a part of the trace of the request that asked for it: that is where people look for what became
+    /// of it. Whoever approved it did so in a trace of its own, which the ticket's id leads to.
+    fn span_of(&self, work: &Work) -> tracing::Span {
+        let operation = work.ticket.request_type;
+        let span = tracing::info_span!(
+            parent: None,
+            "job",
+            otel.name = format_args!("job {operation}"),
+            otel.kind = "consumer",
+            otel.status_code = Empty,
+            event_id = %work.event.id,
+            ticket_id = %work.ticket.id,
+            %operation,
+            attempt = i64::from(work.attempt),
+        );
+        if let Some(parent) = &work.event.trace_parent {
+            self.platform.traces.adopt(&span, parent);
+        }
+        span
+    }
+
+    async fn attempt(&self, work: &Work) -> Result<JobVerdict, UseCaseError> {
+        let platform = &*self.platform;
         let operation = self.operations.of_request(work.ticket.request_type)?;
         steps::reach(platform, steps::Step::Claimed).await;
-        let recorded = match operation.execute(platform, &work).await {
+        let recorded = match operation.execute(platform, work).await {
             Ok(done) => {
                 steps::reach(platform, steps::Step::CarriedOut).await;
-                outcome::succeed(platform, operation, &work, done)
+                outcome::succeed(platform, operation, work, done)
                     .await
                     .map(|()| JobVerdict::Done)
             }
-            Err(failure) => outcome::fail(platform, operation, &work, failure).await,
+            Err(failure) => {
+                tracing::Span::current().record("otel.status_code", "ERROR");
+                outcome::fail(platform, operation, work, failure).await
+            }
         };
         let verdict = match recorded {
             Ok(verdict) => verdict,
-            Err(error) => outcome::unrecorded(platform, operation, &work, error).await?,
+            Err(error) => outcome::unrecorded(platform, operation, work, error).await?,
         };
         steps::reach(platform, steps::Step::Recorded).await;
-        tracing::info!(event_id = %event, ticket_id = %work.ticket.id, ticket = %work.ticket.number, attempt = work.attempt, "the job is done");
+        tracing::info!(event_id = %work.event.id, ticket_id = %work.ticket.id, ticket = %work.ticket.number, attempt = work.attempt, "the job is done");
         Ok(verdict)
     }
 }

@@ -46,6 +46,7 @@ use shepherd_ports::snapshots::SnapshotQueries;
 use shepherd_ports::systems::SystemQueries;
 use shepherd_ports::templates::TemplateQueries;
 use shepherd_ports::tickets::TicketQueries;
+use shepherd_ports::traces::TraceContext;
 use shepherd_ports::upkeep::UpkeepQueries;
 use shepherd_ports::users::UserQueries;
 use shepherd_ports::vms::VmQueries;
@@ -195,6 +196,8 @@ pub struct Platform {
     pub notifications: Arc<dyn NotificationSender>,
     /// Calls addresses that people configured.
     pub outbound: Arc<dyn OutboundClient>,
+    /// Hands traces on, from a request to its job.
+    pub traces: Arc<dyn TraceContext>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.

@@ -11,7 +11,7 @@ use shepherd_usecases::encryption::{reencrypt, rotate};
 
 use super::seed::refuse_pending;
 use crate::bootstrap;
-use crate::config::Config;
+use crate::config::{Config, Secret};
 
 /// What to do with encryption keys.
 #[derive(Subcommand)]
@@ -90,7 +90,7 @@ async fn replace(mut config: Config, from_env: Option<String>) -> anyhow::Result
         old: KeyRing::new(MasterKey::from_base64(&old).context("the present key")?),
         new,
     };
-    config.security.encryption_key = Some(old);
+    config.security.encryption_key = Some(Secret::new(old));
     let wired = bootstrap::wire(&config, store).await?;
     change_root::execute(&wired.platform, &rewrapping).await?;
     println!(

@@ -50,6 +50,7 @@ enum Role {
 
 pub(super) async fn run(
     loaded: Loaded,
+    instance: &str,
     extensions: &Extensions,
     options: Options,
     log: LogLevel,
@@ -69,7 +70,7 @@ pub(super) async fn run(
         migrations::up(store.connection()).await.context("migrations")?;
     }
     refuse_pending(&store).await?;
-    let wired = bootstrap::wire_with(&config, store, extensions).await?;
+    let wired = bootstrap::wire_as(instance, &config, store, extensions).await?;
     let pool = TaskPool::new(Handle::current());
     hear_changes(&wired, &pool);
     if roles.controllers {

@@ -60,7 +60,8 @@ impl WorkerConfig {
 pub struct TracingConfig {
     /// Base address of an OTLP receiver over HTTP, as `http://collector:4318`; without one nothing is exported.
     pub otlp_endpoint: Option<String>,
-    /// Share of traces that are exported, of those that begin here: 0 to 1.
+    /// Share of requests that are exported with all that follows from them, whatever clients say of their own traces:
+    /// 0 to 1.
     pub sample_ratio: f64,
 }
 

@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use shepherd_domain::password::{PasswordMode, PasswordPolicy};
 
+use super::Secret;
+
 /// `session.*`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,11 +37,11 @@ impl Default for SessionConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct SecurityConfig {
     /// 32 bytes, base64; from the environment only, else from the database.
-    pub encryption_key: Option<String>,
+    pub encryption_key: Option<Secret>,
     /// At least 32 characters; from the environment only, else from the database.
-    pub session_secret: Option<String>,
+    pub session_secret: Option<Secret>,
     /// Further secrets that verify session tokens, during a roll-over.
-    pub jwt_verification_keys: Vec<String>,
+    pub jwt_verification_keys: Vec<Secret>,
     /// Limits of login failures.
     pub login: LoginConfig,
     /// What a new password must satisfy.

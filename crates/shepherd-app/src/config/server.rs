@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::ApiRate;
+use super::{ApiRate, Secret};
 
 /// `server.*`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -111,8 +111,8 @@ const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "veri
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseConfig {
-    /// Connection string; wins over the parts.
-    pub url: Option<String>,
+    /// Connection string, which may hold the password; wins over the parts.
+    pub url: Option<Secret>,
     /// Host.
     pub host: String,
     /// Port.
@@ -120,7 +120,7 @@ pub struct DatabaseConfig {
     /// Role.
     pub user: String,
     /// Password; belongs into the environment.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// Database.
     pub database: String,
     /// `disable`, `prefer`, `require`, `verify-ca` or `verify-full`.
@@ -215,7 +215,7 @@ impl DatabaseConfig {
     /// The connection string.
     pub fn connection_url(&self) -> Result<String, url::ParseError> {
         if let Some(url) = &self.url {
-            return Ok(url.clone());
+            return Ok(url.to_string());
         }
         let mut url = url::Url::parse("postgres://localhost")?;
         // A host that the URL refuses is reported by the connection attempt, with its name.

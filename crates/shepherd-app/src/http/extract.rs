@@ -329,6 +329,7 @@ impl<R: Requirement, B: RequestBody> Authorized<R, B> {
 async fn authenticate(api: &Api, request: &HttpRequest) -> Result<Caller, ApiError> {
     match identify(api, request).await {
         Ok(caller) => {
+            tracing::Span::current().record("user_id", tracing::field::display(caller.subject.user()));
             api.limits.count_user(caller.subject.user())?;
             Ok(caller)
         }

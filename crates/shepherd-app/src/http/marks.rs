@@ -1,4 +1,4 @@
-//! Request ids, the client's address, and one log line per request.
+//! Request ids, the client's address, and for each request one log line and one span.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -7,17 +7,25 @@ use std::time::Instant;
 use actix_web::HttpMessage;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 use ipnet::IpNet;
 use shepherd_usecases::auth::authenticate::RequestMarks;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::Api;
+use crate::telemetry::{NOT_EXPORTED, accept};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Where those look who only want to know whether the process lives.
+const PROBES: &str = "/api/v1/health/";
+/// Most bytes of a path that a span has.
+const MAX_PATH: usize = 256;
 /// Most characters of a user agent that are kept.
 const MAX_USER_AGENT: usize = 512;
 
@@ -60,7 +68,7 @@ pub(super) async fn trace(
     request.extensions_mut().insert(marks);
     let method = request.method().clone();
     let path = request.path().to_owned();
-    let span = tracing::info_span!("request", request_id = %request_id);
+    let span = span(&request, &request_id);
 
     let answered = REQUEST_ID
         .scope(RefCell::new(request_id.clone()), next.call(request))
@@ -71,15 +79,64 @@ pub(super) async fn trace(
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     let status = response.status();
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
     let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
     // Probes come every few seconds and say nothing as long as they succeed.
-    if path.starts_with("/api/v1/health/") && status.is_success() {
+    if path.starts_with(PROBES) && status.is_success() {
         tracing::debug!(parent: &span, %method, path, status = status.as_u16(), elapsed_ms, "request");
     } else {
         let code = response.response().error().map(ToString::to_string);
         tracing::info!(parent: &span, %method, path, status = status.as_u16(), elapsed_ms, error = code, "request");
     }
     Ok(response)
+}
+
+/// The span of a request, named after its route and never after its path, of which there are more than anybody can
+/// look at. Probes come every few seconds, so theirs is not exported.
+fn span(request: &ServiceRequest, request_id: &str) -> Span {
+    if request.path().starts_with(PROBES) {
+        return tracing::info_span!(target: NOT_EXPORTED, "request", request_id, user_id = Empty);
+    }
+    let (method, path) = (known_method(request.method()), request.path());
+    let route = request.match_pattern();
+    let name = route.as_deref().map(|route| format!("{method} {route}"));
+    let span = tracing::info_span!(
+        "request",
+        otel.name = name.as_deref().unwrap_or(method),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        request_id,
+        user_id = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        url.path = &path[..path.floor_char_boundary(MAX_PATH)],
+    );
+    let mut given = request.headers().get_all(TRACEPARENT);
+    // Several say nothing, as none would.
+    if let (Some(parent), None) = (given.next().and_then(|value| value.to_str().ok()), given.next()) {
+        accept(&span, parent);
+    }
+    span
+}
+
+/// A method that HTTP has; anybody can make up others.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "CONNECT" => "CONNECT",
+        "DELETE" => "DELETE",
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "PATCH" => "PATCH",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "TRACE" => "TRACE",
+        _ => "_OTHER",
+    }
 }
 
 fn is_request_id(text: &str) -> bool {

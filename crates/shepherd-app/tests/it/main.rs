@@ -56,6 +56,7 @@ mod starting;
 mod story;
 mod templates;
 mod temporary_rights;
+mod traces;
 mod upkeep;
 mod watching;
 mod workbench;

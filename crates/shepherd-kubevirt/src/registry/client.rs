@@ -15,11 +15,14 @@ use hyper::{Request, Response, StatusCode, Uri};
 use kube::client::{Body, ClientBuilder, DynBody};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use shepherd_domain::ids::ClusterId;
 use shepherd_ports::clusters::RestConfig;
 use shepherd_ports::providers::ProviderError;
 use tower::{BoxError, Layer, Service};
+use tracing::Instrument as _;
 
 use super::limits::Pace;
+use super::request;
 
 /// How long the connection to an API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,7 +37,7 @@ const LONGEST_EVENT: usize = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// Unavailable when the kubeconfig cannot be used.
-pub(super) async fn build(rest: &RestConfig, pace: &Arc<Pace>) -> Result<Client, ProviderError> {
+pub(super) async fn build(cluster: ClusterId, rest: &RestConfig, pace: &Arc<Pace>) -> Result<Client, ProviderError> {
     // The texts name no detail: the detail of a malformed kubeconfig may be a credential.
     let unusable = || ProviderError::Unavailable("the stored kubeconfig cannot be used".to_owned());
     let kubeconfig = Kubeconfig::from_yaml(&rest.kubeconfig).map_err(|_| unusable())?;
@@ -51,7 +54,10 @@ pub(super) async fn build(rest: &RestConfig, pace: &Arc<Pace>) -> Result<Client,
     // Jobs retry with a plan; a client that retries on its own would hide throttling from them.
     config.default_retry = false;
     let builder = ClientBuilder::try_from(config).map_err(|_| unusable())?;
-    let guard = Guard { pace: Arc::clone(pace) };
+    let guard = Guard {
+        cluster,
+        pace: Arc::clone(pace),
+    };
     Ok(builder.with_layer(&guard).build())
 }
 
@@ -61,6 +67,7 @@ pub(super) async fn build(rest: &RestConfig, pace: &Arc<Pace>) -> Result<Client,
 pub(crate) struct Oversize;
 
 struct Guard {
+    cluster: ClusterId,
     pace: Arc<Pace>,
 }
 
@@ -70,6 +77,7 @@ impl<S> Layer<S> for Guard {
     fn layer(&self, inner: S) -> Guarded<S> {
         Guarded {
             inner,
+            cluster: self.cluster,
             pace: Arc::clone(&self.pace),
         }
     }
@@ -77,6 +85,7 @@ impl<S> Layer<S> for Guard {
 
 struct Guarded<S> {
     inner: S,
+    cluster: ClusterId,
     pace: Arc<Pace>,
 }
 
@@ -97,9 +106,12 @@ where
         self.pace.request();
         let pace = Arc::clone(&self.pace);
         let watches = is_watch(request.uri());
+        let span = request::span(self.cluster, request.method(), request.uri());
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let response = answer.await?;
+            let answered = answer.instrument(span.clone()).await;
+            request::answered(&span, answered.as_ref().ok().map(Response::status));
+            let response = answered?;
             if response.status() == StatusCode::TOO_MANY_REQUESTS
                 && let Some(wait) = retry_after(response.headers())
             {
@@ -112,7 +124,7 @@ where
     }
 }
 
-fn is_watch(uri: &Uri) -> bool {
+pub(super) fn is_watch(uri: &Uri) -> bool {
     uri.query()
         .is_some_and(|query| query.split('&').any(|parameter| parameter == "watch=true"))
 }
@@ -248,6 +260,7 @@ mod tests {
         for (asked, granted) in [("7", true), (" 7 ", true), ("Wed, 21 Oct 2026 07:28:00 GMT", false)] {
             let pace = Pace::new(10, 10);
             let guard = Guard {
+                cluster: ClusterId::from_bits(1),
                 pace: Arc::clone(&pace),
             };
             let mut service = guard.layer(Throttling(asked));

@@ -47,6 +47,7 @@ fn event(world: &World, event_type: EventType, aggregate_type: AggregateType) ->
         created_by: ActorId::user(world.requester),
         at: at(0),
         trace_id: Some("request-1".to_owned()),
+        trace_parent: None,
     }
 }
 

@@ -61,6 +61,7 @@ async fn parent(work: &mut dyn UnitOfWork, user: UserId) -> Outcome<TicketId> {
         created_by: ActorId::user(user),
         at: at(0),
         trace_id: None,
+        trace_parent: None,
     };
     work.events().insert(new).await?;
     let new = NewTicket {

@@ -285,6 +285,7 @@ async fn what_hangs_on_a_work_event_is_found_while_it_is_processed() -> TestResu
         created_by: system_actor(),
         at: at(1),
         trace_id: None,
+        trace_parent: None,
     };
     let wish = follower.id;
     work.events().insert(follower).await?;
@@ -318,6 +319,7 @@ async fn what_follows_from_an_event_once_is_inserted_once() -> TestResult {
         created_by: system_actor(),
         at: at(1),
         trace_id: None,
+        trace_parent: None,
     };
     let first = fact(cause, "made");
     let stored = first.id;

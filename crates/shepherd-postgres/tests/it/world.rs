@@ -426,6 +426,7 @@ pub async fn insert_event(
         created_by: ActorId::user(by),
         at: at(0),
         trace_id: None,
+        trace_parent: None,
     };
     let event_id = event.id;
     work.events().insert(event).await?;

@@ -230,6 +230,7 @@ fn fact(
         created_by: caller.context.actor.clone(),
         at,
         trace_id: caller.context.request_id.clone(),
+        trace_parent: None,
     }
 }
 

@@ -148,6 +148,7 @@ pub(crate) async fn write_fact(
         created_by: context.actor.clone(),
         at: now,
         trace_id: context.request_id.clone(),
+        trace_parent: None,
     };
     Ok(uow.events().insert(event).await?)
 }

@@ -27,7 +27,7 @@ pub struct Login {
 #[derive(Debug)]
 pub struct LoggedIn {
     /// Bearer token.
-    pub token: String,
+    pub token: Zeroizing<String>,
     /// When it ends, whatever happens.
     pub expires_at: DateTime<Utc>,
     /// Whether nothing but a password change is possible.
@@ -110,7 +110,7 @@ async fn succeed(
     record_ended(platform, &mut *uow, user, &ended, marks, now).await?;
     uow.commit().await?;
     Ok(Some(LoggedIn {
-        token,
+        token: Zeroizing::new(token),
         expires_at: session.expires_at,
         force_password_change: user.force_password_change,
     }))

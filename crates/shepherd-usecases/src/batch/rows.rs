@@ -62,6 +62,7 @@ impl Filing<'_> {
             created_by: self.caller.context.actor.clone(),
             at: now,
             trace_id: self.caller.context.request_id.clone(),
+            trace_parent: self.platform.traces.current(),
         }
     }
 
@@ -132,6 +133,7 @@ impl Filing<'_> {
             created_by: self.caller.context.actor.clone(),
             at: now,
             trace_id: self.caller.context.request_id.clone(),
+            trace_parent: self.platform.traces.current(),
         })
     }
 

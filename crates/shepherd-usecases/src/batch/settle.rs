@@ -170,6 +170,7 @@ impl Settled<'_> {
             created_by: context.actor.clone(),
             at: now,
             trace_id: event.trace_id.clone(),
+            trace_parent: None,
         };
         Ok(uow.events().insert(fact).await?)
     }

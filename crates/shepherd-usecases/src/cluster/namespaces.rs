@@ -173,6 +173,7 @@ pub(crate) fn created(
         created_by: by,
         at: platform.now(),
         trace_id: None,
+        trace_parent: None,
     }
 }
 

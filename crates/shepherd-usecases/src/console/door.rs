@@ -330,6 +330,7 @@ async fn write_down(
             created_by: context.actor.clone(),
             at: now,
             trace_id: context.request_id.clone(),
+            trace_parent: None,
         })
         .await?;
     platform.audit(&mut *uow, context, now, [entry]).await?;

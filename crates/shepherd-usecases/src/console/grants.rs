@@ -101,6 +101,7 @@ pub(super) async fn give(
         created_by: granting.by.actor.clone(),
         at: now,
         trace_id: granting.by.request_id.clone(),
+        trace_parent: None,
     };
     uow.events().insert(fact).await?;
     Ok(GrantRecord {

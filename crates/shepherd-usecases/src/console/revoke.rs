@@ -39,6 +39,7 @@ pub async fn execute(platform: &Platform, caller: &Caller, id: ConsoleGrantId) -
         created_by: actor.clone(),
         at: now,
         trace_id: caller.context.request_id.clone(),
+        trace_parent: None,
     };
     uow.events().insert(event).await?;
     let entry = AuditEntry::new(AuditAction::VncRevoke, "console_grant", grant.id)

@@ -387,6 +387,7 @@ async fn ensure_namespace(platform: &Platform, work: &Work, cluster: &ClusterRec
     let fact = NewEvent {
         causation_id: Some(work.event.id),
         trace_id: work.event.trace_id.clone(),
+        trace_parent: None,
         ..namespaces::created(platform, cluster, namespace, work.ticket.environment, by)
     };
     let mut uow = platform.begin().await?;

@@ -343,6 +343,7 @@ async fn settle_cancellation(
             created_by: worker().actor,
             at: now,
             trace_id: work.event.trace_id.clone(),
+            trace_parent: None,
         })
         .await?;
     let mut entry = AuditEntry::new(action, "vm", work.vm.id)

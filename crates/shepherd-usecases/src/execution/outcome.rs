@@ -361,6 +361,7 @@ pub(super) async fn fact(
         created_by: actor.clone(),
         at: now,
         trace_id: work.event.trace_id.clone(),
+        trace_parent: None,
     };
     Ok(uow.events().insert(event).await?)
 }

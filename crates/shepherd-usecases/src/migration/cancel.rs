@@ -62,6 +62,7 @@ pub async fn execute(
             created_by: caller.context.actor.clone(),
             at: now,
             trace_id: caller.context.request_id.clone(),
+            trace_parent: None,
         })
         .await?;
     let entry = AuditEntry::new(AuditAction::VmMigrateCancelSubmitted, "vm", vm.id)

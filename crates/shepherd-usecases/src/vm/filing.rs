@@ -220,6 +220,7 @@ impl Filing<'_> {
             created_by: self.caller.context.actor.clone(),
             at: now,
             trace_id: self.caller.context.request_id.clone(),
+            trace_parent: self.platform.traces.current(),
         })
     }
 

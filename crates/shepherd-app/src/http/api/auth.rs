@@ -55,7 +55,7 @@ async fn log_in(api: web::Data<Api>, request: HttpRequest, payload: web::Payload
     };
     let session = login::execute(&api.platform, command, &marks(&request)).await?;
     Ok(HttpResponse::Ok().json(LoginResponse {
-        token: session.token,
+        token: session.token.to_string(),
         expires_at: session.expires_at,
         force_password_change: session.force_password_change,
     }))

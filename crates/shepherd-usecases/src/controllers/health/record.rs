@@ -61,6 +61,7 @@ fn version_changed(platform: &Platform, cluster: &ClusterRecord, was: Option<&st
         created_by: ActorId::system("health"),
         at: platform.now(),
         trace_id: None,
+        trace_parent: None,
     }
 }
 
