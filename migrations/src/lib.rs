@@ -23,11 +23,12 @@ mod m20261121_000012_encryption_keys;
 mod m20261121_000013_catalogue;
 mod m20261121_000014_governance;
 mod m20261121_000015_batches_and_console;
+mod m20261121_000016_operations;
 mod m20261121_000017_trace_parent;
 
 use graphile_worker::WorkerUtils;
 use sea_orm::sea_query::{Alias, IntoIden};
-use sea_orm::{DatabaseConnection, DbBackend, DynIden};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DynIden};
 use sea_orm_migration::{Migration, MigrationStatus, MigrationTrait, MigratorTrait};
 
 pub use crate::error::MigrationError;
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000013_catalogue::Migration),
             Box::new(m20261121_000014_governance::Migration),
             Box::new(m20261121_000015_batches_and_console::Migration),
+            Box::new(m20261121_000016_operations::Migration),
             Box::new(m20261121_000017_trace_parent::Migration),
         ]
     }
@@ -89,6 +91,8 @@ async fn up_locked(db: &DatabaseConnection) -> Result<(), MigrationError> {
         .await
         .map_err(|error| MigrationError::Queue(Box::new(error)))?;
     Migrator::up(db, None).await?;
+    // Not a step: a later version of the queue may make its tables anew long after the step that tuned them.
+    db.execute_unprepared(m20261121_000016_operations::TUNE_QUEUE).await?;
     Ok(())
 }
 

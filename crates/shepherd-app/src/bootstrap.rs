@@ -44,6 +44,7 @@ pub struct Wired {
 pub async fn connect(config: &Config) -> anyhow::Result<PgStore> {
     let database = &config.database;
     let mut options = ConnectOptions::new(database.connection_url().context("database.url")?);
+    options.session_url = database.session_url().context("database.worker_host")?;
     options.max_connections = database.max_conns;
     options.min_connections = database.min_conns;
     options.max_lifetime = database.max_conn_lifetime;

@@ -41,7 +41,7 @@ enum Command {
     },
     /// Creates built-in roles, templates, sizes and the first administrator; what exists stays as it is.
     Seed,
-    /// Looks at who administers the platform; fails when something should be looked at.
+    /// Looks at who administers the platform and how the queue is; fails when something should be looked at.
     Doctor {
         /// As JSON, for scripts.
         #[arg(long)]

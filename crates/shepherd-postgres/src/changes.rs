@@ -36,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[async_trait]
 impl ChangeFeed for PgStore {
     async fn changes(&self) -> Result<BoxStream<'static, Change>, RepositoryError> {
-        let session = self.db.get_postgres_connection_pool().connect_options();
+        let session = self.session.get_postgres_connection_pool().connect_options();
         let listener = listen(&session).await.map_err(unheard)?;
         let feed = Feed {
             session,

@@ -71,11 +71,15 @@ fn kind_of_sqlstate(code: &str, constraint: &str) -> Option<Kind> {
         "23505" => Some(Kind::Unique(constraint.to_owned())),
         // PostgreSQL 18 reports ON DELETE RESTRICT by a code of its own.
         "23503" | "23001" => Some(Kind::ForeignKey(constraint.to_owned())),
-        // Serialization failure, deadlock, lock timeout, statement timeout, too many connections.
-        "40001" | "40P01" | "55P03" | "57014" | "53300" => Some(Kind::Busy),
-        // The server shuts down, crashed or is starting.
-        "57P01" | "57P02" | "57P03" => Some(Kind::Unavailable),
+        // Serialization failure, deadlock, lock timeout, statement timeout, a pause within a transaction.
+        "40001" | "40P01" | "55P03" | "57014" | "25P03" => Some(Kind::Busy),
+        // The server shuts down, crashed, is starting, or gave the database or the session up.
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => Some(Kind::Unavailable),
+        // A standby, or a primary that takes no writes: after a failover somebody else is the one to ask.
+        "25006" => Some(Kind::Unavailable),
         connection if connection.starts_with("08") => Some(Kind::Unavailable),
+        // Too many connections, a full disk, no memory, a limit of the server: none of it is the request's fault.
+        resources if resources.starts_with("53") => Some(Kind::Busy),
         _ => None,
     }
 }
@@ -89,10 +93,13 @@ mod tests {
         let kind = |code| kind_of_sqlstate(code, "uq_systems_name");
         assert!(matches!(kind("23505"), Some(Kind::Unique(name)) if name == "uq_systems_name"));
         assert!(matches!(kind("23503"), Some(Kind::ForeignKey(_))));
-        for code in ["40001", "40P01", "55P03", "57014"] {
+        let busy = [
+            "40001", "40P01", "55P03", "57014", "25P03", "53000", "53100", "53200", "53300", "53400",
+        ];
+        for code in busy {
             assert!(matches!(kind(code), Some(Kind::Busy)), "{code}");
         }
-        for code in ["57P01", "08006"] {
+        for code in ["57P01", "57P02", "57P03", "57P04", "25006", "08000", "08006"] {
             assert!(matches!(kind(code), Some(Kind::Unavailable)), "{code}");
         }
         assert!(kind("SH001").is_none());

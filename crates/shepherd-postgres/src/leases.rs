@@ -1,4 +1,5 @@
-//! Leader leases and heartbeats, by the clock of the database.
+//! Leader leases and heartbeats, by the clock of the database. They have the pool of the sessions, where there is one: who
+//! waits behind requests for a place in a pooler loses its lease.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const ACQUIRE: &str = "WITH held AS ( \
 impl LeaseStore for PgStore {
     async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, RepositoryError> {
         let milliseconds = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        let generation: Option<i64> = fetch_one(&self.db, ACQUIRE, values![name, holder, milliseconds]).await?;
+        let generation: Option<i64> = fetch_one(&self.session, ACQUIRE, values![name, holder, milliseconds]).await?;
         Ok(generation.map(|generation| Lease {
             name: name.to_owned(),
             holder: holder.to_owned(),
@@ -43,7 +44,7 @@ impl LeaseStore for PgStore {
             holder,
             generation,
         } = lease;
-        execute(&self.db, sql, values![name, holder, generation])
+        execute(&self.session, sql, values![name, holder, generation])
             .await
             .map(drop)
     }
@@ -51,7 +52,7 @@ impl LeaseStore for PgStore {
     async fn beat(&self, kind: HeartbeatKind, instance: &str, subject: &str) -> Result<(), RepositoryError> {
         let sql = "INSERT INTO heartbeats (kind, instance, subject, at) VALUES ($1, $2, $3, clock_timestamp()) \
                    ON CONFLICT (kind, instance, subject) DO UPDATE SET at = excluded.at";
-        execute(&self.db, sql, values![kind.as_str(), instance, subject])
+        execute(&self.session, sql, values![kind.as_str(), instance, subject])
             .await
             .map(drop)
     }
@@ -63,7 +64,8 @@ impl LeaseStore for PgStore {
     ) -> Result<Option<DateTime<Utc>>, RepositoryError> {
         let sql = "SELECT to_jsonb(max(at)) AS doc FROM heartbeats \
                    WHERE kind = $1 AND ($2::text IS NULL OR instance = $2)";
-        let newest: Option<Option<DateTime<Utc>>> = fetch_one(&self.db, sql, values![kind.as_str(), instance]).await?;
+        let newest: Option<Option<DateTime<Utc>>> =
+            fetch_one(&self.session, sql, values![kind.as_str(), instance]).await?;
         Ok(newest.flatten())
     }
 }

@@ -2,7 +2,7 @@
 //! it.
 //!
 //! What the library is asked for, and why:
-//! - It shares the pool; one connection of it is kept for notifications.
+//! - It shares the pool, or has that of the sessions where there is one; one connection of it is kept for notifications.
 //! - Outcomes are the handler's to record. `Done` completes the job. A dead letter is retired first and failed then, so
 //!   that it stays and is never tried again. An error of the handler means that not even the outcome could be
 //!   recorded; only then the library's own attempts and back-off apply.
@@ -115,7 +115,7 @@ async fn run_once(dispatch: &Dispatch, options: &WorkerOptions, shutdown: Shutdo
         .with_size(options.local_queue_size.max(1))
         .with_ttl(options.recovery_threshold);
     let mut worker = graphile_worker::WorkerOptions::default()
-        .pg_pool(dispatch.store.db.get_postgres_connection_pool().clone())
+        .pg_pool(dispatch.store.session.get_postgres_connection_pool().clone())
         .schema(migrations::QUEUE_SCHEMA)
         .concurrency(options.concurrency.max(1))
         .poll_interval(options.poll_interval)

@@ -9,6 +9,7 @@ mod account;
 mod binaries;
 mod database;
 mod debian;
+mod own;
 mod private;
 
 use std::fs::remove_dir_all;
@@ -20,6 +21,7 @@ use sqlx::{Connection as _, PgConnection};
 use url::Url;
 
 pub use database::TestDatabase;
+pub use own::{OwnServer, Stop};
 use private::PrivateServer;
 
 /// The environment variable that hands a running server to test processes: a URL whose user may create databases.

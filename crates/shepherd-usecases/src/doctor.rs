@@ -1,5 +1,7 @@
 //! What an operator should know about who administers the platform (access.md §7). Reads only.
 
+mod queue;
+
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,6 +10,8 @@ use shepherd_domain::page::PageRequest;
 use shepherd_ports::roles::{BindingFilter, RoleDetails};
 
 use crate::{Platform, UseCaseError};
+
+pub use queue::look_at_queue;
 
 /// After this long a platform administrator should be looked at again.
 const REVIEW_DAYS: i64 = 90;

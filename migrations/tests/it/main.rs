@@ -4,6 +4,7 @@
 mod audit;
 mod epoch;
 mod guards;
+mod operations;
 mod retention;
 mod steps;
 mod tickets;

@@ -1,6 +1,7 @@
 //! `shepherd doctor`.
 
 use serde_json::json;
+use shepherd_ports::health::QueueHealthQueries as _;
 use shepherd_usecases::doctor::{self, Finding};
 
 use crate::bootstrap;
@@ -43,7 +44,10 @@ async fn look(config: &Config) -> anyhow::Result<Vec<Finding>> {
         return Ok(vec![Finding::new("migrations_pending", message, details)]);
     }
     let wired = bootstrap::wire(config, store).await?;
-    let findings = doctor::execute(&wired.platform).await?;
+    let mut findings = doctor::execute(&wired.platform).await?;
+    if let Some(health) = wired.store.queue_health().await? {
+        findings.extend(doctor::look_at_queue(&health));
+    }
     wired.store.close().await?;
     Ok(findings)
 }

@@ -227,4 +227,18 @@ impl DatabaseConfig {
         url.query_pairs_mut().append_pair("sslmode", &self.sslmode);
         Ok(url.into())
     }
+
+    /// The connection string of what needs a session of the server for itself; none without `database.worker_host`.
+    pub fn session_url(&self) -> Result<Option<String>, url::ParseError> {
+        let Some(host) = &self.worker_host else {
+            return Ok(None);
+        };
+        let mut url = url::Url::parse(&self.connection_url()?)?;
+        // A host that the URL refuses is an error here: the old one stays in it and would lead to the pooler.
+        url.set_host(Some(host))?;
+        if let Some(port) = self.worker_port {
+            let _ = url.set_port(Some(port));
+        }
+        Ok(Some(url.into()))
+    }
 }

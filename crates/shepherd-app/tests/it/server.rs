@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
+use sea_orm::sqlx::postgres::PgPoolOptions;
 use sea_orm::sqlx::{self, AssertSqlSafe, PgPool};
 use serde_json::Value;
 use shepherd_testkit::leash::{Leash, LeashedProcess};
@@ -54,7 +55,11 @@ pub struct Home {
     pool: PgPool,
     started: AtomicU32,
     directory: TempDir,
-    database: TestDatabase,
+    url: String,
+    /// Beside what every process gets.
+    env: Vec<(&'static str, String)>,
+    /// Goes with the installation, unless the database is somebody else's.
+    _database: Option<TestDatabase>,
 }
 
 impl Home {
@@ -69,12 +74,33 @@ impl Home {
     }
 
     async fn on(database: TestDatabase) -> Self {
+        let pool = database.connect().await.get_postgres_connection_pool().clone();
+        let url = database.url().to_owned();
+        Self::with(pool, url, Some(database))
+    }
+
+    /// An installation in a database of the test's own, with whatever is in it.
+    pub fn at(url: String) -> Self {
+        let options = PgPoolOptions::new().max_connections(4).acquire_timeout(PATIENCE);
+        let pool = options.connect_lazy(&url).unwrap();
+        Self::with(pool, url, None)
+    }
+
+    /// The same with a variable in the environment of every process.
+    pub fn with_env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
+        self
+    }
+
+    fn with(pool: PgPool, url: String, database: Option<TestDatabase>) -> Self {
         Self {
             client: plain_http_client(),
-            pool: database.connect().await.get_postgres_connection_pool().clone(),
+            pool,
             started: AtomicU32::new(0),
             directory: tempfile::tempdir().unwrap(),
-            database,
+            url,
+            env: Vec::new(),
+            _database: database,
         }
     }
 
@@ -140,7 +166,7 @@ impl Home {
             .current_dir(self.directory.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("DATABASE_URL", self.database.url())
+            .env("DATABASE_URL", &self.url)
             // Many installations share one database server.
             .env("DATABASE_MIN_CONNS", "1")
             .env("DATABASE_MAX_CONNS", "10")
@@ -158,7 +184,8 @@ impl Home {
             .env("SERVER_HEAVY_WRITE_LIMIT", "1000")
             .env("SERVER_LIGHT_WRITE_LIMIT", "1000")
             .env("LOG_LEVEL", "info")
-            .env("LOG_FORMAT", "text");
+            .env("LOG_FORMAT", "text")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
     }
 }
 

@@ -65,7 +65,12 @@ impl World {
 
     /// An installation whose first process has these roles, API and controllers among them.
     pub async fn with(roles: &str, env: &Env<'_>) -> Self {
-        let (home, test, prod) = tokio::join!(Home::new(), simulator("test-1"), simulator("prod-1"));
+        Self::at(Home::new().await, roles, env).await
+    }
+
+    /// An installation in a place that has a schema and nothing in it.
+    pub async fn at(home: Home, roles: &str, env: &Env<'_>) -> Self {
+        let (test, prod) = tokio::join!(simulator("test-1"), simulator("prod-1"));
         home.seed().await;
         let server = Replica::start(&home, roles, env).await;
         let admin = administrator(&home, &server).await;

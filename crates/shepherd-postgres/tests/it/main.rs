@@ -22,6 +22,7 @@ mod notifications;
 mod operations;
 mod periodic;
 mod policies;
+mod pools;
 mod projection;
 mod queries;
 mod queue;

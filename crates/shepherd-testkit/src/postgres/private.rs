@@ -21,9 +21,9 @@ use crate::leash::{Leash, LeashedProcess};
 /// How long a server may take until it answers; recovery of a kept data directory is included.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a fast shutdown may take before the server is killed.
-const STOP_GRACE: Duration = Duration::from_secs(20);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(20);
 /// Another process can take the free port between our look and the server's start, so the start is tried again.
-const START_ATTEMPTS: u32 = 5;
+pub(super) const START_ATTEMPTS: u32 = 5;
 
 /// Settings of every private server: loopback only, no sockets in the file system, plain times.
 const SETTINGS: [&str; 7] = [
@@ -78,7 +78,7 @@ impl PrivateServer {
 }
 
 /// Where a server lives: its data directory, its password and its log.
-enum Home {
+pub(super) enum Home {
     /// Stays.
     Kept(PathBuf),
     /// Is removed with this value, until a running server's leash takes over.
@@ -86,7 +86,7 @@ enum Home {
 }
 
 impl Home {
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         match self {
             Self::Kept(path) => path,
             Self::Temporary(directory) => directory.path(),
@@ -106,15 +106,15 @@ impl Home {
 }
 
 /// An initialised data directory and whatever is needed to run a server on it.
-struct Cluster {
-    binaries: Binaries,
-    account: Account,
-    home: Home,
-    password: String,
+pub(super) struct Cluster {
+    pub(super) binaries: Binaries,
+    pub(super) account: Account,
+    pub(super) home: Home,
+    pub(super) password: String,
 }
 
 impl Cluster {
-    fn prepare(kept: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(super) fn prepare(kept: Option<PathBuf>) -> anyhow::Result<Self> {
         let account = Account::choose()?;
         let binaries = Binaries::find_or_bring(account)?;
         let home = match kept {
@@ -131,7 +131,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.home.path().join("data")
     }
 
@@ -190,14 +190,14 @@ impl Cluster {
         LeashedProcess::spawn(name, command, leash)
     }
 
-    fn read_log(&self) -> String {
+    pub(super) fn read_log(&self) -> String {
         read_to_string(self.log()).unwrap_or_default()
     }
 
     async fn start(self) -> anyhow::Result<PrivateServer> {
         for _ in 0..START_ATTEMPTS {
             let port = free_port()?;
-            let mut process = self.launch(port)?;
+            let mut process = self.launch(port, &self.leash("INT"), &[])?;
             let url = self.url(port)?;
             if answers(&mut process, &url).await? {
                 self.home.hand_over();
@@ -215,18 +215,21 @@ impl Cluster {
         bail!("the PostgreSQL server found no free port in {START_ATTEMPTS} attempts")
     }
 
-    fn launch(&self, port: u16) -> anyhow::Result<LeashedProcess> {
-        let leash = self.leash("INT");
+    /// Starts the server; of settings that are given twice the later ones count.
+    pub(super) fn launch(&self, port: u16, leash: &Leash, further: &[String]) -> anyhow::Result<LeashedProcess> {
         let mut command = leash.command(self.binaries.path("postgres"));
         command.arg("-D").arg(self.data()).arg("-c").arg(format!("port={port}"));
         let settings: &[&str] = if self.home.is_kept() { &[] } else { &THROWAWAY_SETTINGS };
         for setting in SETTINGS.iter().chain(settings) {
             command.args(["-c", *setting]);
         }
-        self.spawn("postgres", command, &leash)
+        for setting in further {
+            command.arg("-c").arg(setting);
+        }
+        self.spawn("postgres", command, leash)
     }
 
-    fn url(&self, port: u16) -> anyhow::Result<Url> {
+    pub(super) fn url(&self, port: u16) -> anyhow::Result<Url> {
         let address = format!(
             "postgres://postgres:{}@127.0.0.1:{port}/postgres?sslmode=disable",
             self.password
@@ -236,7 +239,7 @@ impl Cluster {
 }
 
 /// Waits until the server answers; `false` when it has ended instead.
-async fn answers(process: &mut LeashedProcess, url: &Url) -> anyhow::Result<bool> {
+pub(super) async fn answers(process: &mut LeashedProcess, url: &Url) -> anyhow::Result<bool> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
         if process.exit_status()?.is_some() {
@@ -256,7 +259,7 @@ async fn answers(process: &mut LeashedProcess, url: &Url) -> anyhow::Result<bool
 }
 
 /// A fresh directory of the account's, in the first temporary directory it can reach.
-fn temporary_home(account: Account) -> anyhow::Result<TempDir> {
+pub(super) fn temporary_home(account: Account) -> anyhow::Result<TempDir> {
     for parent in [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()] {
         let Ok(directory) = tempfile::Builder::new().prefix("shepherd-postgres-").tempdir_in(parent) else {
             continue;
@@ -292,12 +295,12 @@ pub(super) fn substitute_for(wanted: &Path) -> PathBuf {
     PathBuf::from(format!("/var/tmp/shepherd-postgres-{:016x}", hasher.finish()))
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub(super) fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     Ok(listener.local_addr()?.port())
 }
 
-fn last_lines(text: &str, count: usize) -> String {
+pub(super) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
