@@ -7,10 +7,10 @@ use shepherd_domain::audit::{ActionPattern, AuditEntry, RetentionClass};
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::AuditId;
 use shepherd_domain::page::{Page, PageRequest};
-use shepherd_ports::RepositoryError;
 use shepherd_ports::audit::{
     AuditFilter, AuditQueries, AuditRecord, AuditRepository, AuditStamp, ExportBatch, ExportPosition, Purged,
 };
+use shepherd_ports::{RepositoryError, metrics};
 use uuid::Uuid;
 
 use crate::errors::store_error;
@@ -103,7 +103,12 @@ impl AuditRepository for PgUnitOfWork {
             ip,
             context.user_agent
         ];
-        execute(&self.tx, APPEND, values).await.map(drop)
+        execute(&self.tx, APPEND, values).await?;
+        for (_, entry) in entries {
+            let code = entry.action.code();
+            self.counted.later(move || metrics::audit_row(code));
+        }
+        Ok(())
     }
 
     async fn purge(&mut self, batch: u32) -> Result<Vec<Purged>, RepositoryError> {
