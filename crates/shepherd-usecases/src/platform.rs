@@ -26,6 +26,7 @@ use shepherd_ports::leases::LeaseStore;
 use shepherd_ports::legal_holds::LegalHoldQueries;
 use shepherd_ports::limits::LimitQueries;
 use shepherd_ports::members::MemberQueries;
+use shepherd_ports::metrics::state::MetricsQueries;
 use shepherd_ports::migrations::MigrationQueries;
 use shepherd_ports::namespaces::NamespaceQueries;
 use shepherd_ports::notifications::{NotificationQueries, NotificationSender};
@@ -91,6 +92,7 @@ pub trait Queries:
     + AuditWebhookQueries
     + LegalHoldQueries
     + MemberQueries
+    + MetricsQueries
     + RoleQueries
     + SessionQueries
     + UserQueries
@@ -133,6 +135,7 @@ impl<T> Queries for T where
         + AuditWebhookQueries
         + LegalHoldQueries
         + MemberQueries
+        + MetricsQueries
         + RoleQueries
         + SessionQueries
         + UserQueries
