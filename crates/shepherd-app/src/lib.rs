@@ -9,6 +9,7 @@ pub mod config;
 mod host;
 pub mod http;
 mod runtime;
+mod scrape;
 mod tasks;
 mod telemetry;
 

@@ -24,6 +24,7 @@ use super::seed::refuse_pending;
 use crate::bootstrap::{self, Wired};
 use crate::config::Config;
 use crate::http::{self, Api, Roles};
+use crate::scrape;
 use crate::tasks::TaskPool;
 
 /// Options of `serve`.
@@ -47,6 +48,7 @@ enum Role {
 
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let started = Instant::now();
+    let gathered = scrape::gather().context("metrics")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let roles = Roles {
@@ -61,6 +63,8 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     refuse_pending(&store).await?;
     let wired = bootstrap::wire(&config, store).await?;
     let pool = TaskPool::new(Handle::current());
+    scrape::start(&config.metrics, gathered, &pool)?;
+    show_state(&wired, &pool);
     hear_changes(&wired, &pool);
     if roles.controllers {
         run_controllers(&wired, &pool);
@@ -120,6 +124,15 @@ fn start_api(config: Config, wired: &Wired, roles: Roles, pool: TaskPool) -> any
         pool,
     )?;
     http::start(api).with_context(|| format!("{bind}:{port} cannot be bound (server.bind, server.port)"))
+}
+
+/// Every process shows what it sees, whatever its roles.
+fn show_state(wired: &Wired, pool: &TaskPool) {
+    let platform = Arc::clone(&wired.platform);
+    pool.supervise_loop("metrics", move || {
+        let platform = Arc::clone(&platform);
+        async move { controllers::metrics::run(&platform).await }
+    });
 }
 
 /// Every process talks to clusters, whatever its roles.

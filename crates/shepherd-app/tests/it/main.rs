@@ -35,6 +35,7 @@ mod initial_password;
 mod instance_sizes;
 mod keys;
 mod members;
+mod metrics;
 mod migrations;
 mod model;
 mod modified_specs;
