@@ -251,8 +251,13 @@ pub trait InfrastructureProvider: Send + Sync {
     async fn unpause_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
     /// Whether calls to the cluster are refused here and now, because too many of them failed in a row.
     fn breaker_open(&self, cluster: ClusterId) -> bool;
-    /// How busy the cluster is with calls of this process.
-    fn load(&self, cluster: ClusterId) -> ClusterLoad;
+    /// How busy the cluster is with calls of this process; a provider that does not count them says so by 0.
+    fn load(&self, cluster: ClusterId) -> ClusterLoad {
+        ClusterLoad {
+            breaker_open: self.breaker_open(cluster),
+            ..ClusterLoad::default()
+        }
+    }
     /// Whether a namespace exists.
     async fn namespace_exists(&self, cluster: ClusterId, namespace: &str) -> Result<bool, ProviderError>;
     /// Makes the namespace with the platform's labels unless it exists. One that is made for an event carries its id,
