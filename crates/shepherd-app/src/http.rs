@@ -8,6 +8,7 @@ mod fallback;
 mod health;
 mod limits;
 mod marks;
+mod measure;
 pub mod openapi;
 mod respond;
 mod security;
@@ -146,6 +147,7 @@ pub fn start(api: Api) -> std::io::Result<Server> {
             .wrap(from_fn(security::headers))
             .wrap(Compress::default())
             .wrap(from_fn(marks::trace))
+            .wrap(from_fn(measure::count))
             .wrap(from_fn(move |request, next| within(runtime.clone(), request, next)))
     });
     let server = server

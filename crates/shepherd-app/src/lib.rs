@@ -11,6 +11,7 @@ mod host;
 pub mod http;
 pub mod reload;
 mod runtime;
+mod scrape;
 mod tasks;
 mod telemetry;
 

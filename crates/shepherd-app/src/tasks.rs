@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
+use shepherd_ports::metrics::PoolTask;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,12 +48,16 @@ impl TaskPool {
     {
         let shutdown = self.shutdown.clone();
         let supervised = async move {
+            let mut counted = PoolTask::begin(name);
             while !shutdown.is_cancelled() {
+                counted.restarted();
                 if AssertUnwindSafe(task(shutdown.clone())).catch_unwind().await.is_err() {
+                    counted.panicked();
                     tracing::error!(task = name, "the task panicked and is started again");
                 } else if !shutdown.is_cancelled() {
                     tracing::warn!(task = name, "the task ended and is started again");
                 }
+                counted.rests();
                 tokio::select! {
                     () = tokio::time::sleep(RESTART) => {}
                     () = shutdown.cancelled() => {}
@@ -88,7 +93,9 @@ impl TaskPool {
     {
         let running = Within::new(self.runtime.clone(), task(self.shutdown.clone()));
         let watched = async move {
+            let counted = PoolTask::begin(name);
             if AssertUnwindSafe(running).catch_unwind().await.is_err() {
+                counted.panicked();
                 tracing::error!(task = name, "the task panicked");
             }
         };

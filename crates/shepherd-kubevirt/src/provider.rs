@@ -14,7 +14,8 @@ use shepherd_domain::vm::ObservedVm;
 use shepherd_ports::Clock;
 use shepherd_ports::clusters::CredentialProvider;
 use shepherd_ports::providers::{
-    ApplyMode, EnsuredNamespace, InfrastructureProvider, ListOptions, ModifiedVm, ProviderError, VmWatchEvent,
+    ApplyMode, ClusterLoad, EnsuredNamespace, InfrastructureProvider, ListOptions, ModifiedVm, ProviderError,
+    VmWatchEvent,
 };
 
 use crate::power::{self, Action};
@@ -205,6 +206,10 @@ impl InfrastructureProvider for KubeVirtProvider {
 
     fn breaker_open(&self, cluster: ClusterId) -> bool {
         self.registry.breaker_open(cluster)
+    }
+
+    fn load(&self, cluster: ClusterId) -> ClusterLoad {
+        self.registry.load(cluster)
     }
 
     async fn namespace_exists(&self, cluster: ClusterId, namespace: &str) -> Result<bool, ProviderError> {

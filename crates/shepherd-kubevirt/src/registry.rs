@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use kube::Client;
 use shepherd_domain::ids::ClusterId;
 use shepherd_ports::clusters::{CredentialProvider, RestConfig};
-use shepherd_ports::providers::ProviderError;
+use shepherd_ports::providers::{ClusterLoad, ProviderError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -136,6 +136,15 @@ impl Registry {
     pub(crate) fn breaker_open(&self, cluster: ClusterId) -> bool {
         self.known_slot(cluster)
             .is_some_and(|slot| lock(&slot.breaker).refuses(Instant::now()))
+    }
+
+    /// How busy the cluster is with calls of this process.
+    pub(crate) fn load(&self, cluster: ClusterId) -> ClusterLoad {
+        self.known_slot(cluster)
+            .map_or_else(ClusterLoad::default, |slot| ClusterLoad {
+                permits_in_use: slot.permits.in_use(),
+                breaker_open: lock(&slot.breaker).refuses(Instant::now()),
+            })
     }
 
     /// Says that something long-lived (a watch) failed to reach the cluster. A version that expired is no failure.

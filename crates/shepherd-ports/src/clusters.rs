@@ -197,6 +197,8 @@ pub trait ClusterRepository: Send {
 /// The sealed credentials of a cluster.
 #[derive(Clone, Debug)]
 pub struct SealedCredentials {
+    /// Name of the cluster.
+    pub name: String,
     /// The envelope.
     pub sealed: Vec<u8>,
     /// Changes whenever the credentials do.

@@ -30,6 +30,7 @@ pub mod leases;
 pub mod legal_holds;
 pub mod limits;
 pub mod members;
+pub mod metrics;
 pub mod migrations;
 pub mod namespaces;
 pub mod notifications;

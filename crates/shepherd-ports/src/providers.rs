@@ -66,6 +66,35 @@ pub enum ProviderError {
     Unavailable(String),
 }
 
+impl ProviderError {
+    /// The kind, in one word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not_found",
+            Self::AlreadyExists(_) => "already_exists",
+            Self::Conflict(_) => "conflict",
+            Self::Forbidden(_) => "forbidden",
+            Self::Invalid { .. } => "invalid",
+            Self::Quota(_) => "quota",
+            Self::Throttled { .. } => "throttled",
+            Self::Timeout(_) => "timeout",
+            Self::Unreachable(_) => "unreachable",
+            Self::Unsupported(_) => "unsupported",
+            Self::Schema(_) => "schema",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
+/// How busy a cluster is with calls of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterLoad {
+    /// Calls that are under way; health checks are not counted.
+    pub permits_in_use: usize,
+    /// Whether the cluster is left alone.
+    pub breaker_open: bool,
+}
+
 /// Whether an apply is for real.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyMode {
@@ -222,6 +251,13 @@ pub trait InfrastructureProvider: Send + Sync {
     async fn unpause_vm(&self, cluster: ClusterId, namespace: &str, name: &str) -> Result<(), ProviderError>;
     /// Whether calls to the cluster are refused here and now, because too many of them failed in a row.
     fn breaker_open(&self, cluster: ClusterId) -> bool;
+    /// How busy the cluster is with calls of this process; a provider that does not count them says so by 0.
+    fn load(&self, cluster: ClusterId) -> ClusterLoad {
+        ClusterLoad {
+            breaker_open: self.breaker_open(cluster),
+            ..ClusterLoad::default()
+        }
+    }
     /// Whether a namespace exists.
     async fn namespace_exists(&self, cluster: ClusterId, namespace: &str) -> Result<bool, ProviderError>;
     /// Makes the namespace with the platform's labels unless it exists. One that is made for an event carries its id,

@@ -21,6 +21,7 @@ use crate::identity::IdentityRepository;
 use crate::legal_holds::LegalHoldRepository;
 use crate::limits::LimitRepository;
 use crate::members::MemberRepository;
+use crate::metrics::Counted;
 use crate::migrations::MigrationRepository;
 use crate::namespaces::NamespaceRepository;
 use crate::notifications::NotificationRepository;
@@ -125,6 +126,9 @@ pub trait UnitOfWork: Send {
     fn idempotency(&mut self) -> &mut dyn IdempotencyRepository;
     /// The job queue: a job is there when the transaction commits, and not otherwise.
     fn jobs(&mut self) -> &mut dyn JobQueue;
+
+    /// What is counted when the transaction is kept.
+    fn counted(&mut self) -> &mut Counted;
 
     /// Keeps everything.
     async fn commit(self: Box<Self>) -> Result<(), RepositoryError>;

@@ -8,10 +8,10 @@ use shepherd_domain::audit::{ActionPattern, AuditAction, AuditEntry, RetentionCl
 use shepherd_domain::environment::EnvironmentSet;
 use shepherd_domain::ids::AuditId;
 use shepherd_domain::page::{Page, PageRequest};
-use shepherd_ports::RepositoryError;
 use shepherd_ports::audit::{
     AuditFilter, AuditQueries, AuditRecord, AuditRepository, AuditStamp, ExportBatch, ExportPosition, Purged,
 };
+use shepherd_ports::{RepositoryError, metrics};
 use uuid::Uuid;
 
 use crate::errors::store_error;
@@ -107,7 +107,12 @@ impl AuditRepository for PgUnitOfWork {
             ip,
             context.user_agent
         ];
-        execute(&self.tx, APPEND, values).await.map(drop)
+        execute(&self.tx, APPEND, values).await?;
+        for (_, entry) in entries {
+            let code = entry.action.code();
+            self.counted.later(move || metrics::audit_row(code));
+        }
+        Ok(())
     }
 
     async fn is_noted(

@@ -263,12 +263,13 @@ impl ClusterQueries for PgStore {
 
     async fn sealed_credentials(&self, id: ClusterId) -> Result<Option<SealedCredentials>, RepositoryError> {
         let sql = "SELECT encrypted_kubeconfig, encode(sha256(encrypted_kubeconfig), 'hex'), allow_insecure_tls, \
-                   concurrency_limit FROM clusters WHERE id = $1";
+                   concurrency_limit, name FROM clusters WHERE id = $1";
         let Some(found) = row(&self.db, sql, values![id]).await? else {
             return Ok(None);
         };
         let concurrency_limit: Option<i32> = found.try_get_by_index(3).map_err(store_error)?;
         Ok(Some(SealedCredentials {
+            name: found.try_get_by_index(4).map_err(store_error)?,
             sealed: found.try_get_by_index(0).map_err(store_error)?,
             version: found.try_get_by_index(1).map_err(store_error)?,
             allow_insecure_tls: found.try_get_by_index(2).map_err(store_error)?,

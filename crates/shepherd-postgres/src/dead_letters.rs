@@ -60,6 +60,15 @@ const SHOWN: &str = concat!(
     " AND (t.id IS NULL OR t.status <> 'COMPLETED')"
 );
 
+/// How many there are, for metrics: as [`SHOWN`] has them.
+pub(crate) const COUNT: &str = concat!(
+    "SELECT count(*) FROM ",
+    dead_letters!(),
+    " WHERE k.identifier = 'event_job' AND ",
+    given_up!(),
+    " AND (t.id IS NULL OR t.status <> 'COMPLETED')"
+);
+
 /// Whoever deletes the row has the letter; everybody else finds none once that is committed.
 const TAKE: &str = concat!(
     "DELETE FROM graphile_worker._private_jobs j \

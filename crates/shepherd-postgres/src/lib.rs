@@ -26,6 +26,7 @@ mod leases;
 mod legal_holds;
 mod limits;
 mod members;
+mod metrics;
 mod namespaces;
 mod notifications;
 mod periodic;

@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use shepherd_domain::ids::{NotificationId, UserId};
-use shepherd_domain::notification::{Audience, NotificationDraft};
+use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType};
 use shepherd_domain::page::{Page, PageRequest};
-use shepherd_ports::RepositoryError;
 use shepherd_ports::notifications::{NotificationQueries, NotificationRecord, NotificationRepository};
+use shepherd_ports::{RepositoryError, metrics};
 
-use crate::statement::{Filter, List, execute, fetch_one, uuid_v7, values};
+use crate::statement::{Filter, List, execute, fetch_all, fetch_one, uuid_v7, values};
 use crate::store::PgStore;
 use crate::unit_of_work::PgUnitOfWork;
 
@@ -77,9 +78,9 @@ macro_rules! administers {
 pub(crate) use administers;
 
 /// One text for any number of notifications, which travel as one JSON array; a recipient who is in an audience twice
-/// gets one row.
+/// gets one row. Answers how many rows there are of each type.
 const INSERT: &str = concat!(
-    "INSERT INTO notifications (id, user_id, type, severity, title, message, params, resource_type, resource_id, \
+    "WITH stored AS (INSERT INTO notifications (id, user_id, type, severity, title, message, params, resource_type, resource_id, \
          created_at, updated_at) \
      SELECT ",
     uuid_v7!(),
@@ -109,8 +110,15 @@ const INSERT: &str = concat!(
     global_bindings!("$2"),
     " AND m.audience = 'platform_admins'",
     administers!(),
-    ") AS recipient"
+    ") AS recipient RETURNING notifications.type) \
+     SELECT jsonb_build_object('type', s.type, 'count', count(*)) AS doc FROM stored s GROUP BY s.type"
 );
+
+#[derive(Deserialize)]
+struct Stored {
+    r#type: NotificationType,
+    count: u64,
+}
 
 fn document((audience, draft): &(Audience, NotificationDraft)) -> Value {
     let (resource_type, resource_id) = draft.resource.as_ref().map(|(kind, id)| (*kind, id.as_str())).unzip();
@@ -157,7 +165,12 @@ impl NotificationRepository for PgUnitOfWork {
             return Ok(0);
         }
         let documents = Value::Array(messages.iter().map(document).collect());
-        execute(&self.tx, INSERT, values![documents, at]).await
+        let stored: Vec<Stored> = fetch_all(&self.tx, INSERT, values![documents, at]).await?;
+        for Stored { r#type, count } in &stored {
+            let (kind, count) = (*r#type, *count);
+            self.counted.later(move || metrics::notifications(kind, count));
+        }
+        Ok(stored.iter().map(|stored| stored.count).sum())
     }
 
     async fn mark_read(

@@ -22,6 +22,7 @@ use shepherd_ports::identity::IdentityRepository;
 use shepherd_ports::legal_holds::LegalHoldRepository;
 use shepherd_ports::limits::LimitRepository;
 use shepherd_ports::members::MemberRepository;
+use shepherd_ports::metrics::Counted;
 use shepherd_ports::migrations::MigrationRepository;
 use shepherd_ports::namespaces::NamespaceRepository;
 use shepherd_ports::notifications::NotificationRepository;
@@ -89,6 +90,7 @@ impl ConnectionTrait for Transaction {
 /// One transaction; dropping it rolls back.
 pub(crate) struct PgUnitOfWork {
     pub(crate) tx: Transaction,
+    pub(crate) counted: Counted,
 }
 
 impl PgUnitOfWork {
@@ -98,17 +100,21 @@ impl PgUnitOfWork {
                 inner: transaction,
                 failed: AtomicBool::new(false),
             },
+            counted: Counted::default(),
         }
     }
 
     pub(crate) async fn keep(self) -> Result<(), RepositoryError> {
-        let Transaction { inner, failed } = self.tx;
+        let Self { tx, counted } = self;
+        let Transaction { inner, failed } = tx;
         if failed.into_inner() {
             return Err(RepositoryError::Other(
                 "a statement of the transaction failed; nothing of it was kept".into(),
             ));
         }
-        inner.commit().await.map_err(store_error)
+        inner.commit().await.map_err(store_error)?;
+        counted.now();
+        Ok(())
     }
 }
 
@@ -260,6 +266,10 @@ impl UnitOfWork for PgUnitOfWork {
 
     fn jobs(&mut self) -> &mut dyn JobQueue {
         self
+    }
+
+    fn counted(&mut self) -> &mut Counted {
+        &mut self.counted
     }
 
     async fn commit(self: Box<Self>) -> Result<(), RepositoryError> {

@@ -27,9 +27,11 @@ mod target;
 mod tell;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use shepherd_domain::ids::EventId;
+use shepherd_ports::metrics::{self, JobResult};
 use shepherd_ports::queue::{EventJobHandler, JobVerdict};
 use tracing::Instrument as _;
 use tracing::field::Empty;
@@ -95,7 +97,10 @@ impl Executor {
         let platform = &*self.platform;
         let operation = self.operations.of_request(work.ticket.request_type)?;
         steps::reach(platform, steps::Step::Claimed).await;
-        let recorded = match operation.execute(platform, work).await {
+        let began = Instant::now();
+        let executed = operation.execute(platform, work).await;
+        let attempted = attempted(&executed);
+        let recorded = match executed {
             Ok(done) => {
                 steps::reach(platform, steps::Step::CarriedOut).await;
                 outcome::succeed(platform, operation, work, done)
@@ -108,12 +113,33 @@ impl Executor {
             }
         };
         let verdict = match recorded {
-            Ok(verdict) => verdict,
-            Err(error) => outcome::unrecorded(platform, operation, work, error).await?,
+            Ok(verdict) => Ok(verdict),
+            Err(error) => outcome::unrecorded(platform, operation, work, error).await,
         };
+        metrics::queue_job(work.event.event_type, result(attempted, &verdict), began.elapsed());
+        let verdict = verdict?;
         steps::reach(platform, steps::Step::Recorded).await;
         tracing::info!(event_id = %work.event.id, ticket_id = %work.ticket.id, ticket = %work.ticket.number, attempt = work.attempt, "the job is done");
         Ok(verdict)
+    }
+}
+
+/// What became of an attempt, as it is counted.
+fn result(attempted: JobResult, verdict: &Result<JobVerdict, UseCaseError>) -> JobResult {
+    match verdict {
+        Ok(JobVerdict::Done) => attempted,
+        Ok(JobVerdict::DeadLetter(_)) => JobResult::DeadLetter,
+        Err(_) => JobResult::Unrecorded,
+    }
+}
+
+/// The same, as long as it could be recorded and was not the last one.
+fn attempted(executed: &Result<Done, Failure>) -> JobResult {
+    match executed {
+        Ok(_) => JobResult::Succeeded,
+        Err(Failure::Permanent(..) | Failure::TargetGone) => JobResult::Failed,
+        Err(Failure::Transient(..) | Failure::Unavailable(..) | Failure::InProgress(..)) => JobResult::Postponed,
+        Err(Failure::Store(_)) => JobResult::Unrecorded,
     }
 }
 

@@ -26,6 +26,7 @@ use shepherd_ports::leases::LeaseStore;
 use shepherd_ports::legal_holds::LegalHoldQueries;
 use shepherd_ports::limits::LimitQueries;
 use shepherd_ports::members::MemberQueries;
+use shepherd_ports::metrics::state::MetricsQueries;
 use shepherd_ports::migrations::MigrationQueries;
 use shepherd_ports::namespaces::NamespaceQueries;
 use shepherd_ports::notifications::{NotificationQueries, NotificationSender};
@@ -92,6 +93,7 @@ pub trait Queries:
     + AuditWebhookQueries
     + LegalHoldQueries
     + MemberQueries
+    + MetricsQueries
     + RoleQueries
     + SessionQueries
     + UserQueries
@@ -134,6 +136,7 @@ impl<T> Queries for T where
         + AuditWebhookQueries
         + LegalHoldQueries
         + MemberQueries
+        + MetricsQueries
         + RoleQueries
         + SessionQueries
         + UserQueries

@@ -26,6 +26,7 @@ use crate::config::{Config, LiveConfig, Loaded};
 use crate::extensions::Extensions;
 use crate::http::{self, Api, Roles};
 use crate::reload::{Follower, Reloader};
+use crate::scrape;
 use crate::tasks::TaskPool;
 use crate::telemetry::LogLevel;
 
@@ -58,6 +59,7 @@ pub(super) async fn run(
     let started = Instant::now();
     let config = loaded.config.clone();
     let standing = Arc::new(LiveConfig::new(loaded));
+    let gathered = scrape::gather().context("metrics")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let roles = Roles {
@@ -72,6 +74,8 @@ pub(super) async fn run(
     refuse_pending(&store).await?;
     let wired = bootstrap::wire_as(instance, &config, store, extensions).await?;
     let pool = TaskPool::new(Handle::current());
+    scrape::start(&config.metrics, gathered, &pool)?;
+    show_state(&wired, &pool);
     hear_changes(&wired, &pool);
     if roles.controllers {
         run_controllers(&wired, &pool);
@@ -147,6 +151,15 @@ fn follow_file(reloader: Reloader, pool: &TaskPool) {
     pool.supervise_loop("configuration", move || {
         let reloader = Arc::clone(&reloader);
         async move { reloader.run().await }
+    });
+}
+
+/// Every process shows what it sees, whatever its roles.
+fn show_state(wired: &Wired, pool: &TaskPool) {
+    let platform = Arc::clone(&wired.platform);
+    pool.supervise_loop("metrics", move || {
+        let platform = Arc::clone(&platform);
+        async move { controllers::metrics::run(&platform).await }
     });
 }
 

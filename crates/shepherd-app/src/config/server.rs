@@ -196,22 +196,6 @@ impl DatabaseConfig {
         );
     }
 
-    /// The connection string of the second pool, if there is one: the first with another host and port.
-    ///
-    /// # Errors
-    /// When `url` is no URL.
-    pub fn worker_connection_url(&self) -> Result<Option<String>, url::ParseError> {
-        let Some(host) = &self.worker_host else {
-            return Ok(None);
-        };
-        let mut url = url::Url::parse(&self.connection_url()?)?;
-        let _ = url.set_host(Some(host));
-        if let Some(port) = self.worker_port {
-            let _ = url.set_port(Some(port));
-        }
-        Ok(Some(url.into()))
-    }
-
     /// The connection string.
     pub fn connection_url(&self) -> Result<String, url::ParseError> {
         if let Some(url) = &self.url {

@@ -8,6 +8,7 @@ use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use shepherd_domain::limit::LimitType;
 use shepherd_domain::problem::{ErrorCode, FieldError, Params, Problem};
 use shepherd_ports::RepositoryError;
 use shepherd_usecases::UseCaseError;
@@ -46,6 +47,17 @@ pub struct FieldErrorBody {
     /// Limits and the like.
     #[schema(value_type = Option<Object>)]
     params: Option<Value>,
+}
+
+impl ApiError {
+    /// The limit that stands in the way, when that is what it says.
+    pub(super) fn limit(&self) -> Option<LimitType> {
+        let Self(problem) = self;
+        if problem.code != ErrorCode::RateLimitExceeded {
+            return None;
+        }
+        problem.params.get("limit_type")?.as_str()?.parse().ok()
+    }
 }
 
 impl fmt::Display for ApiError {

@@ -17,6 +17,7 @@ use actix_web::{HttpResponse, web};
 use futures::stream;
 use shepherd_domain::ids::VmId;
 use shepherd_domain::problem::{ErrorCode, Problem};
+use shepherd_ports::metrics::OpenConsole;
 use shepherd_usecases::console::door::Guest;
 use shepherd_usecases::console::proxy::{self, End};
 use shepherd_usecases::{Platform, UseCaseError};
@@ -114,6 +115,7 @@ impl Consoles {
         self.tasks.run_on(worker, "console", |shutdown| async move {
             match proxy::enter(&platform, guest).await {
                 Ok(console) => {
+                    let _open = OpenConsole::begin();
                     if answer.send(Ok(())).is_ok() {
                         relay::run(&platform, &console, wire, called, shutdown).await;
                     } else {

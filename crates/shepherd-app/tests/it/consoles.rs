@@ -3,7 +3,7 @@
 //! [`browser`] plays the browser, with an RFB client that is not ours; [`prod`] is about approvals and replicas,
 //! [`ends`] about what closes an open console, [`caps`] about how many there may be and how much goes through them.
 
-mod browser;
+pub mod browser;
 mod caps;
 mod ends;
 mod process;

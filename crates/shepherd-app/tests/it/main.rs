@@ -38,6 +38,7 @@ mod initial_password;
 mod instance_sizes;
 mod keys;
 mod members;
+mod metrics;
 mod migrations;
 mod model;
 mod modified_specs;

@@ -171,6 +171,8 @@ impl Home {
             .env("DATABASE_MIN_CONNS", "1")
             .env("DATABASE_MAX_CONNS", "10")
             .env("SERVER_BIND", "127.0.0.1")
+            // Any that is free; the log says which.
+            .env("METRICS_PORT", "0")
             .env("SECURITY_OUTBOUND_ALLOWLIST", "127.0.0.1/32")
             .env("K8S_HEALTH_INTERVAL", "1s")
             .env("FEATURES_SNAPSHOTS", "true")
@@ -287,6 +289,14 @@ impl Replica {
     /// The address of a page beside the API.
     pub fn site(&self, path: &str) -> String {
         format!("{}{path}", self.address)
+    }
+
+    /// Where the process serves its metrics, once it has said so.
+    pub fn metrics_url(&self) -> Option<String> {
+        let log = self.log_text();
+        let (_, said) = log.split_once("metrics are served at ")?;
+        let (url, _) = said.split_once("/metrics")?;
+        Some(format!("{url}/metrics"))
     }
 
     /// Kills the process as `kill -9` does, and returns when it is gone.

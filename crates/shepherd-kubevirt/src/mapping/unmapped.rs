@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use shepherd_domain::redaction::redact_and_truncate;
+use shepherd_ports::metrics;
 
 use crate::errors::MAX_TEXT;
 
@@ -15,10 +16,10 @@ static KNOWN: Mutex<Option<HashSet<String>>> = Mutex::new(None);
 
 /// Warns of a status, if it is the first time in this process.
 pub(super) fn report(printable_status: &str) {
+    metrics::clusters::unmapped_status(printable_status);
     let status = redact_and_truncate(printable_status, MAX_TEXT);
     if is_new(&mut lock(), &status) {
         tracing::warn!(
-            metric = "kubevirt_unmapped_status_total",
             printable_status = status.as_str(),
             "machines report a status this version does not know"
         );

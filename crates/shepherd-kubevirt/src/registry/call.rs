@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::Client;
 use shepherd_domain::ids::ClusterId;
+use shepherd_ports::metrics;
 use shepherd_ports::providers::ProviderError;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -56,15 +57,34 @@ impl Registry {
         F: Future<Output = Result<T, ProviderError>> + Send,
         W: FnOnce(Client) -> F + Send,
     {
+        let answer = self.make(cluster, operation, lane, work).await;
+        metrics::clusters::called(cluster, operation, &answer);
+        answer
+    }
+
+    async fn make<T, F, W>(
+        &self,
+        cluster: ClusterId,
+        operation: &'static str,
+        lane: Lane,
+        work: W,
+    ) -> Result<T, ProviderError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, ProviderError>> + Send,
+        W: FnOnce(Client) -> F + Send,
+    {
         let slot = self.slot(cluster);
         // First of all, so that a limit that was changed holds for this call.
         self.connection_of(&slot).await?;
         let mut admission = self.admit(&slot, lane).await?;
         // Once more, because credentials may have changed while the call waited.
         let connection = self.connection_of(&slot).await?;
+        let began = Instant::now();
         let outcome = tokio::time::timeout(self.limits().call_timeout, work(connection.client))
             .await
             .unwrap_or_else(|_| Err(ProviderError::Timeout(operation.to_owned())));
+        metrics::clusters::call_took(cluster, operation, began.elapsed());
         admission.settle(verdict(&outcome));
         outcome.map_err(|error| {
             tracing::debug!(%cluster, operation, %error, "a call to a cluster failed");

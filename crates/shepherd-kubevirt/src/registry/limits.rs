@@ -85,6 +85,12 @@ impl Permits {
         })
     }
 
+    /// How many are in use.
+    pub(super) fn in_use(&self) -> usize {
+        let size = lock(&self.size);
+        (size.wanted + size.surplus).saturating_sub(self.semaphore.available_permits())
+    }
+
     /// Changes their number. More are there at once; fewer as soon as enough calls have ended.
     pub(super) fn resize(&self, wanted: usize) {
         let wanted = within_bounds(wanted);
@@ -303,7 +309,9 @@ mod tests {
             held.pop();
             assert_eq!(take_all(&permits).len(), 0, "{} calls are under way", held.len());
         }
+        assert_eq!(permits.in_use(), 1);
         held.pop();
+        assert_eq!(permits.in_use(), 0);
         assert_eq!(take_all(&permits).len(), 1);
     }
 

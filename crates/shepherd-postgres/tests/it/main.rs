@@ -18,6 +18,7 @@ mod limits;
 mod lists;
 mod logins;
 mod members;
+mod metrics;
 mod notifications;
 mod operations;
 mod periodic;

@@ -8,10 +8,11 @@ use shepherd_domain::problem::{ErrorCode, FieldCode, FieldError, Problem};
 use shepherd_domain::ticket::{ActorKind, TicketStatus};
 use shepherd_ports::context::Caller;
 use shepherd_ports::events::NewEvent;
+use shepherd_ports::metrics::TicketDecision;
 use shepherd_ports::tickets::{NewStep, TicketRecord};
 use shepherd_ports::{RequestContext, UnitOfWork};
 
-use super::TicketRef;
+use super::{TicketRef, decide};
 use crate::batch::settle;
 use crate::vm::request::MAX_REASON;
 use crate::{Platform, UseCaseError, batch, external_approval};
@@ -93,6 +94,7 @@ pub(crate) async fn record(
     if !uow.tickets().transition(ticket.id, step, now).await? {
         return Ok(false);
     }
+    decide::count(uow, ticket, TicketDecision::Cancelled, now);
     let cancel = EventStatus::Pending
         .cancel()
         .map_err(|error| UseCaseError::invalid_transition("event", &error))?;

@@ -6,6 +6,7 @@ use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::event::EventStatus;
 use shepherd_domain::ticket::{ActorKind, DecidedByKind, TicketStatus};
 use shepherd_domain::transition::Transition;
+use shepherd_ports::metrics::{self, TicketDecision};
 use shepherd_ports::queue::EventJob;
 use shepherd_ports::tickets::{ApprovalColumns, NewStep, TicketRecord};
 use shepherd_ports::{RequestContext, UnitOfWork};
@@ -74,6 +75,7 @@ pub(crate) async fn record(
     {
         return Ok(false);
     }
+    count_approval(uow, ticket, approval.decided_by, now);
     operation.effects(uow, ticket, placed).await?;
     // What the policy approves was submitted as being processed.
     if step.from() == TicketStatus::PendingApproval {
@@ -107,6 +109,24 @@ pub(crate) async fn record(
             .await?;
     }
     Ok(true)
+}
+
+/// Counts an approval once it is kept.
+pub(crate) fn count_approval(uow: &mut dyn UnitOfWork, ticket: &TicketRecord, by: DecidedByKind, now: DateTime<Utc>) {
+    let decision = match by {
+        DecidedByKind::User | DecidedByKind::External => TicketDecision::Approved,
+        DecidedByKind::Policy => TicketDecision::AutoApproved,
+    };
+    count(uow, ticket, decision, now);
+}
+
+/// Counts a decision once it is kept. The items of a batch count with it, as they do among tickets that wait.
+pub(crate) fn count(uow: &mut dyn UnitOfWork, ticket: &TicketRecord, decision: TicketDecision, now: DateTime<Utc>) {
+    if ticket.parent_ticket_id.is_some() {
+        return;
+    }
+    let waited = metrics::since(ticket.created_at, now);
+    uow.counted().later(move || metrics::ticket_decision(decision, waited));
 }
 
 fn columns(ticket: &TicketRecord, placed: &Placed, approval: &Approval<'_>, now: DateTime<Utc>) -> ApprovalColumns {

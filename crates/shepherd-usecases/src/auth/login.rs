@@ -9,6 +9,7 @@ use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::UnitOfWork;
 use shepherd_ports::authentication::TokenClaims;
 use shepherd_ports::identity::{Credentials, NewSession};
+use shepherd_ports::metrics::{self, LoginResult};
 use zeroize::Zeroizing;
 
 use super::authenticate::RequestMarks;
@@ -40,6 +41,22 @@ pub struct LoggedIn {
 /// INVALID_CREDENTIALS for unknown, disabled and non-local users and for wrong passwords alike, after the same work
 /// and the same statements; RATE_LIMIT_EXCEEDED{login} after too many failures.
 pub async fn execute(platform: &Platform, login: Login, marks: &RequestMarks) -> Result<LoggedIn, UseCaseError> {
+    let outcome = log_in(platform, login, marks).await;
+    metrics::login(result(&outcome));
+    outcome
+}
+
+/// The outcome as it is counted.
+fn result(outcome: &Result<LoggedIn, UseCaseError>) -> LoginResult {
+    match outcome {
+        Ok(_) => LoginResult::Succeeded,
+        Err(UseCaseError::Problem(problem)) if problem.code == ErrorCode::RateLimitExceeded => LoginResult::Limited,
+        Err(UseCaseError::Problem(_)) => LoginResult::Failed,
+        Err(_) => LoginResult::Error,
+    }
+}
+
+async fn log_in(platform: &Platform, login: Login, marks: &RequestMarks) -> Result<LoggedIn, UseCaseError> {
     let attempt = throttle::reserve(platform, &login.username, marks.ip).await?;
     let found = platform.read.credentials(&login.username).await?;
     let hash = found

@@ -297,6 +297,7 @@ pub(crate) async fn apply(
     if !uow.tickets().approve(parent.id, approval.step, &columns).await? {
         return Ok(false);
     }
+    decide::count_approval(uow, parent, approval.decided_by, now);
     require_unchanged(uow, parent, children, approval.step.from()).await?;
     hold_machines(uow, children).await?;
     let history = NewStep {

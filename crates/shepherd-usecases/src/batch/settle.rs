@@ -15,7 +15,7 @@ use shepherd_domain::transition::Transition;
 use shepherd_ports::batches::{BatchRecord, ParentMover};
 use shepherd_ports::events::{Event, NewEvent};
 use shepherd_ports::tickets::{NewStep, TicketRecord};
-use shepherd_ports::{RequestContext, UnitOfWork};
+use shepherd_ports::{RequestContext, UnitOfWork, metrics};
 
 use crate::{Platform, UseCaseError};
 
@@ -67,6 +67,8 @@ pub(crate) async fn settle(
     move_ticket(uow, &ticket, outcome, by, now).await?;
     let event = move_event(uow, &ticket, outcome, now).await?;
     if ended {
+        let took = metrics::since(before.created_at, now);
+        uow.counted().later(move || metrics::batch_parent(took));
         let settled = Settled {
             batch: &before,
             ticket: &ticket,

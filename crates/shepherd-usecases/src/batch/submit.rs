@@ -13,6 +13,7 @@ use shepherd_domain::policy::{Decision, Rule};
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::context::Caller;
 use shepherd_ports::idempotency::IdempotentRequest;
+use shepherd_ports::metrics::{self, BatchResult};
 
 use super::filing::Filing;
 use super::items::Child;
@@ -68,6 +69,30 @@ enum Known {
 /// In this order: FORBIDDEN; IDEMPOTENCY_*; VALIDATION_FAILED; BATCH_SIZE_EXCEEDED; INVALID_BATCH_REQUEST;
 /// RATE_LIMIT_EXCEEDED; INVALID_BATCH_ITEMS.
 pub async fn execute(
+    platform: &Platform,
+    operations: &Operations,
+    caller: &Caller,
+    command: SubmitBatch,
+    request: Option<&IdempotentRequest>,
+) -> Result<Answer<SubmittedBatch>, UseCaseError> {
+    let kind = command.asked.kind();
+    let outcome = submit(platform, operations, caller, command, request).await;
+    metrics::batch_submission(kind, result(&outcome));
+    outcome
+}
+
+/// The outcome as it is counted.
+fn result(outcome: &Result<Answer<SubmittedBatch>, UseCaseError>) -> BatchResult {
+    match outcome {
+        Ok(answer) if answer.replayed => BatchResult::Replayed,
+        Ok(_) => BatchResult::Accepted,
+        Err(UseCaseError::Problem(problem)) if problem.code == ErrorCode::RateLimitExceeded => BatchResult::Limited,
+        Err(UseCaseError::Problem(_)) => BatchResult::Refused,
+        Err(_) => BatchResult::Failed,
+    }
+}
+
+async fn submit(
     platform: &Platform,
     operations: &Operations,
     caller: &Caller,

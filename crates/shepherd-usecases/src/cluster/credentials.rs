@@ -7,6 +7,7 @@ use shepherd_domain::ids::ClusterId;
 use shepherd_ports::clusters::{ClusterQueries, CredentialError, CredentialProvider, RestConfig};
 use shepherd_ports::crypto::{Cipher, KeyStore, SealedPlace};
 use shepherd_ports::encryption_keys::EncryptionKeyQueries;
+use shepherd_ports::metrics;
 use zeroize::Zeroizing;
 
 use crate::{UseCaseError, encryption};
@@ -51,6 +52,7 @@ impl CredentialProvider for DatabaseCredentials {
         let Some(stored) = self.clusters.sealed_credentials(cluster).await? else {
             return Ok(None);
         };
+        metrics::clusters::named(cluster, &stored.name);
         let place = place(cluster);
         let opened = encryption::open_with(&*self.cipher, &*self.keys, &*self.stored_keys, &place, &stored.sealed)
             .await

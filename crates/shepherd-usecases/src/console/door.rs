@@ -15,6 +15,7 @@ use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::consoles::GrantRecord;
 use shepherd_ports::context::Caller;
 use shepherd_ports::events::NewEvent;
+use shepherd_ports::metrics::{self, ConsoleTokenResult};
 use shepherd_ports::vms::VmRecord;
 use shepherd_ports::{RepositoryError, RequestContext};
 use strum::IntoStaticStr;
@@ -295,7 +296,10 @@ pub(super) async fn refuse(
     denial: Denial,
 ) -> UseCaseError {
     match write_down(platform, claims, context, denial.reason).await {
-        Ok(()) => denial.problem.into(),
+        Ok(()) => {
+            metrics::console_token(ConsoleTokenResult::Refused);
+            denial.problem.into()
+        }
         Err(error) => error,
     }
 }

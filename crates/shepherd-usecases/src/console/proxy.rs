@@ -13,6 +13,7 @@ use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::ids::{ConsoleGrantId, ConsoleSessionId, ConsoleTokenId, SessionId, UserId};
 use shepherd_domain::vm::VmStatus;
 use shepherd_ports::consoles::tokens::{LostConsole, NewConsoleSession, Relayed};
+use shepherd_ports::metrics::{self, ConsoleTokenResult};
 use shepherd_ports::providers::{ConsoleConnection, ProviderError};
 use shepherd_ports::vms::VmRecord;
 use shepherd_ports::{RequestContext, UnitOfWork};
@@ -195,6 +196,7 @@ async fn use_up(platform: &Platform, guest: &Guest) -> Result<(ConsoleSessionId,
         .details(json!({"jti": jti, "grant": guest.grant.id, "console": console.id, "ip": guest.context.ip}));
     platform.audit(&mut *uow, &guest.context, now, [entry]).await?;
     uow.commit().await?;
+    metrics::console_token(ConsoleTokenResult::Used);
     Ok((console.id, now))
 }
 

@@ -17,6 +17,7 @@ use shepherd_ports::consoles::GrantRecord;
 use shepherd_ports::consoles::tokens::{NewToken, TokenRecord};
 use shepherd_ports::context::Caller;
 use shepherd_ports::crypto::CipherError;
+use shepherd_ports::metrics::{self, ConsoleTokenResult};
 use shepherd_ports::vms::VmRecord;
 use shepherd_ports::{RepositoryError, UnitOfWork};
 use strum::IntoStaticStr;
@@ -155,6 +156,7 @@ pub async fn issue(
     // Those of other sessions of the person, and those that have expired, make room for a new one.
     if let Some(token) = unused.filter(|token| token.session_id == session.id && token.expires_at > now) {
         drop(uow);
+        metrics::console_token(ConsoleTokenResult::Reissued);
         return seal(platform, &token, vm);
     }
     within_limit(&mut *uow, grant.id, now).await?;
@@ -163,6 +165,7 @@ pub async fn issue(
     let entry = issued_entry(&token, &grant, vm, source);
     platform.audit(&mut *uow, &caller.context, now, [entry]).await?;
     uow.commit().await?;
+    metrics::console_token(ConsoleTokenResult::Issued);
     seal(platform, &record(token), vm)
 }
 

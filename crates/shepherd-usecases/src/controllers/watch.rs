@@ -16,6 +16,7 @@ use futures::{FutureExt, StreamExt};
 use shepherd_domain::ids::ClusterId;
 use shepherd_ports::changes::Change;
 use shepherd_ports::clusters::ClusterRecord;
+use shepherd_ports::metrics;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::Platform;
@@ -129,7 +130,10 @@ async fn watch_all(platform: &Platform, mut ordered: mpsc::UnboundedReceiver<Vec
                 match end {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%cluster, error = &error as &dyn std::error::Error, "a watch ended"),
-                    Err(_) => tracing::error!(%cluster, "a watch panicked"),
+                    Err(_) => {
+                        metrics::clusters::watcher_restarted(metrics::clusters::name(cluster), "panicked");
+                        tracing::error!(%cluster, "a watch panicked");
+                    }
                 }
             }
         }

@@ -9,6 +9,7 @@ use shepherd_domain::ids::VmId;
 use shepherd_domain::notification::Severity;
 use shepherd_domain::problem::Problem;
 use shepherd_domain::ticket::ActorKind;
+use shepherd_ports::metrics::{self, OperationEnd};
 use shepherd_ports::tickets::TicketRecord;
 use shepherd_ports::{RequestContext, UnitOfWork};
 
@@ -164,7 +165,21 @@ async fn fail_ticket(
     }
     let reason = Some(ending.problem.code.to_string());
     history(uow, ticket, step, reason, (ending.context, ending.kind), now).await?;
+    count(uow, ticket, OperationEnd::Failed, now);
     Ok(true)
+}
+
+/// Counts the end of an operation once it is kept.
+pub(super) fn count(uow: &mut dyn UnitOfWork, ticket: &TicketRecord, end: OperationEnd, now: DateTime<Utc>) {
+    let (request, cluster) = (ticket.request_type, ticket.selected_cluster_id);
+    let took = metrics::since(ticket.decided_at.unwrap_or(ticket.created_at), now);
+    let is_child = ticket.parent_ticket_id.is_some();
+    uow.counted().later(move || {
+        metrics::vm_operation(request, end, cluster, took);
+        if is_child {
+            metrics::batch_child(request, end);
+        }
+    });
 }
 
 async fn fail_event(

@@ -12,6 +12,7 @@ use shepherd_domain::redaction::redact_and_truncate;
 use shepherd_domain::ticket::{ActorKind, TicketStatus};
 use shepherd_domain::transition::Transition;
 use shepherd_ports::events::NewEvent;
+use shepherd_ports::metrics::OperationEnd;
 use shepherd_ports::queue::{EventJob, JobVerdict};
 use shepherd_ports::tickets::{NewStep, TicketRecord};
 use shepherd_ports::{RepositoryError, RequestContext, UnitOfWork};
@@ -44,6 +45,7 @@ pub(super) async fn succeed(
         // A second run of the same job recorded it first.
         return Ok(());
     }
+    ending::count(&mut *uow, &work.ticket, OperationEnd::Completed, now);
     operation.succeed(platform, &mut *uow, work, &done).await?;
     let event_step = EventStatus::Processing
         .complete()

@@ -6,7 +6,7 @@ use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::notification::{Audience, NotificationDraft, NotificationType, Severity};
 use shepherd_ports::external_approvals::SubmissionRecord;
 use shepherd_ports::tickets::TicketRecord;
-use shepherd_ports::{RepositoryError, RequestContext, UnitOfWork};
+use shepherd_ports::{RepositoryError, RequestContext, UnitOfWork, metrics};
 
 use crate::{Platform, UseCaseError};
 
@@ -55,6 +55,7 @@ pub(super) async fn execute(
     let context = RequestContext::system(COMPONENT);
     platform.audit(&mut *uow, &context, now, [entry]).await?;
     uow.commit().await?;
+    metrics::external_approval_fallback();
     tracing::warn!(ticket_id = %submission.ticket_id, system_id = %submission.system_id, reason, "an external approval fell back");
     Ok(true)
 }

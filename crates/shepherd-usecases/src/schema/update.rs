@@ -13,6 +13,7 @@ use shepherd_domain::notification::{Audience, NotificationDraft, NotificationTyp
 use shepherd_domain::schema::MinorVersion;
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::leases::HeartbeatKind;
+use shepherd_ports::metrics;
 use tokio::sync::mpsc;
 
 use super::cache::Asking;
@@ -92,7 +93,9 @@ async fn begin(platform: &Platform, validated: &mut BTreeSet<MinorVersion>) -> R
     let clusters = platform.read.enabled_clusters().await?;
     let (mut known, mut due) = (BTreeSet::new(), BTreeMap::new());
     for version in versions(&clusters) {
-        if look_up::known(platform, version).await?.is_some() {
+        let is_known = look_up::known(platform, version).await?.is_some();
+        metrics::clusters::schema_fallback(version, !is_known);
+        if is_known {
             known.insert(version);
         } else if !platform.schemas.rests(version, Asking::Loop, platform.now())
             && let Some(cluster) = source(platform, &clusters, version)

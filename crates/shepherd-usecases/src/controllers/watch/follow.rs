@@ -10,6 +10,7 @@ use shepherd_domain::ids::ClusterId;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::leases::{HeartbeatKind, Lease};
+use shepherd_ports::metrics;
 use shepherd_ports::providers::{ProviderError, VmWatchEvent};
 use shepherd_ports::vms::{ExpectedVm, Sighting};
 use tokio::sync::Semaphore;
@@ -70,6 +71,8 @@ pub(super) struct Follower<'a> {
     failures: u32,
     // Whether the cluster has answered since the last interruption.
     answered: bool,
+    // Since when the rows have not been following the cluster.
+    behind: Option<Instant>,
     next_beat: Instant,
 }
 
@@ -94,6 +97,7 @@ impl<'a> Follower<'a> {
             phase: WatchState::Starting,
             failures: 0,
             answered: false,
+            behind: Some(Instant::now()),
             next_beat: Instant::now(),
         }
     }
@@ -164,6 +168,8 @@ impl<'a> Follower<'a> {
         if Instant::now() < self.next_beat {
             return Ok(());
         }
+        let lag = self.behind.map(|since| since.elapsed()).unwrap_or_default();
+        metrics::clusters::watcher_lag(&self.cluster.name, lag);
         let settings = self.platform.settings().controllers.clone();
         let subject = self.cluster.id.to_string();
         let beat = self
@@ -186,10 +192,14 @@ impl<'a> Follower<'a> {
         if !matches!(event, VmWatchEvent::ListBegins | VmWatchEvent::Expired) && !self.answered {
             self.answered = true;
             self.failures = 0;
+            // Otherwise a list is under way, and its end says that the rows follow again.
+            self.behind = self.behind.filter(|_| self.phase != WatchState::Live);
             self.note().await?;
         }
         match event {
             VmWatchEvent::Expired => {
+                metrics::clusters::watcher_restarted(self.cluster.name.clone(), "expired");
+                self.behind.get_or_insert_with(Instant::now);
                 self.flush().await?;
                 self.phase = WatchState::Rebuilding;
                 self.note().await?;
@@ -206,6 +216,7 @@ impl<'a> Follower<'a> {
                 self.flush().await?;
                 self.compare().await?;
                 self.phase = WatchState::Live;
+                self.behind = None;
                 self.note().await?;
             }
             VmWatchEvent::Changed(vm) => self.add(Sighting::Present(Box::new(vm))),
@@ -238,6 +249,8 @@ impl<'a> Follower<'a> {
     }
 
     async fn interrupted(&mut self, error: &ProviderError) -> Result<(), Stop> {
+        metrics::clusters::watcher_restarted(self.cluster.name.clone(), error.kind());
+        self.behind.get_or_insert_with(Instant::now);
         self.failures = self.failures.saturating_add(1);
         self.answered = false;
         if self.failures == 1 {

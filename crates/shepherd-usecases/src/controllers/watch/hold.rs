@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use shepherd_domain::cluster::WatchState;
-use shepherd_ports::RepositoryError;
 use shepherd_ports::clusters::ClusterRecord;
 use shepherd_ports::leases::Lease;
+use shepherd_ports::{RepositoryError, metrics};
 use tokio::sync::{Semaphore, watch};
 
 use super::follow::{Follower, Stop};
@@ -80,6 +80,7 @@ pub(super) async fn hold(
     let end = loop {
         match watched(platform, projections, &cluster, &lease, &mut wanted, credentials).await {
             End::Rotated(later) => {
+                metrics::clusters::watcher_restarted(cluster.name.clone(), "credentials");
                 tracing::info!(cluster = %cluster.name, "the watch begins anew with other credentials");
                 // Whether the provider has heard of it or not.
                 platform.provider.invalidate(cluster.id);
@@ -155,9 +156,18 @@ async fn otherwise(wanted: &mut watch::Receiver<Wanted>, credentials: DateTime<U
 
 async fn close(platform: &Platform, cluster: &ClusterRecord, lease: &Lease, end: End) -> Result<(), UseCaseError> {
     match end {
-        End::Lost => tracing::warn!(cluster = %cluster.name, "the lease of a watch was lost"),
-        End::Stuck => tracing::error!(cluster = %cluster.name, "a watch made no progress and is given up"),
-        End::Failed(error) => return Err(error.into()),
+        End::Lost => {
+            metrics::clusters::watcher_restarted(cluster.name.clone(), "lease_lost");
+            tracing::warn!(cluster = %cluster.name, "the lease of a watch was lost");
+        }
+        End::Stuck => {
+            metrics::clusters::watcher_restarted(cluster.name.clone(), "stuck");
+            tracing::error!(cluster = %cluster.name, "a watch made no progress and is given up");
+        }
+        End::Failed(error) => {
+            metrics::clusters::watcher_restarted(cluster.name.clone(), "store");
+            return Err(error.into());
+        }
         End::Unwanted => {
             tracing::info!(cluster = %cluster.name, "the cluster is no longer watched");
             // Nobody follows it now, and whoever does next has to list it first.

@@ -1,17 +1,17 @@
 //! One thing that is due: a ticket is submitted, asked for, or a cancellation delivered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_domain::external_approval::{SubmissionState, Verdict, retry_delay};
 use shepherd_domain::ticket::TicketStatus;
-use shepherd_ports::RequestContext;
 use shepherd_ports::external_approvals::{
     ExternalApprovalProvider, ExternalStatus, ExternalSystemRecord, FailedAttempt, OpenedSystem, SubmissionRecord,
 };
 use shepherd_ports::tickets::TicketRecord;
+use shepherd_ports::{RequestContext, metrics};
 
 use super::super::decide::{self, Decision};
 use super::super::providers::Providers;
@@ -85,6 +85,14 @@ fn later(now: DateTime<Utc>, delay: Duration) -> DateTime<Utc> {
     now + TimeDelta::from_std(delay).unwrap_or(TimeDelta::zero())
 }
 
+/// Counts an exchange with a system.
+async fn measured<T, E>(exchange: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let began = Instant::now();
+    let answer = exchange.await;
+    metrics::external_approval_exchange(began.elapsed(), answer.is_err());
+    answer
+}
+
 /// A claimed row, and everything an exchange about it needs.
 struct Visit<'a> {
     platform: &'a Platform,
@@ -138,7 +146,7 @@ impl Visit<'_> {
             ..ticket.clone()
         };
         let described = describe(self.platform, &offered).await?;
-        match self.provider.submit_for_approval(opened, &described).await {
+        match measured(self.provider.submit_for_approval(opened, &described)).await {
             Ok(external_id) => match self.keep(&ticket, &external_id).await {
                 Err(UseCaseError::Repository(error))
                     if error.is_unique("uq_external_approval_submissions_external_id") =>
@@ -182,10 +190,8 @@ impl Visit<'_> {
 
     async fn ask(&self, opened: &OpenedSystem) -> Result<(), UseCaseError> {
         let external_id = self.external_id();
-        let asked = self
-            .provider
-            .check_status(opened, self.claimed.ticket_id, &external_id)
-            .await;
+        let asked = self.provider.check_status(opened, self.claimed.ticket_id, &external_id);
+        let asked = measured(asked).await;
         match asked {
             Ok(ExternalStatus::Pending) => {
                 let mut uow = self.platform.begin().await?;
@@ -225,8 +231,8 @@ impl Visit<'_> {
         let external_id = self.external_id();
         let told = self
             .provider
-            .cancel_request(opened, self.claimed.ticket_id, &external_id)
-            .await;
+            .cancel_request(opened, self.claimed.ticket_id, &external_id);
+        let told = measured(told).await;
         match told {
             Ok(()) => {
                 let mut uow = self.platform.begin().await?;

@@ -1,0 +1,62 @@
+//! The state that metrics show, as one row.
+//!
+//! Every process asks for it every few seconds, so it counts only what is open: tickets that wait, jobs that are in the
+//! queue, and the few rows of clusters and background jobs.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use shepherd_ports::RepositoryError;
+use shepherd_ports::metrics::state::{MetricsQueries, PoolConnections, StateSample};
+
+use crate::dead_letters;
+use crate::statement::{fetch_one, values};
+use crate::store::PgStore;
+
+/// Loops that a lease holds, and workers, show their work by their heartbeats.
+const STATE: &str = "SELECT jsonb_build_object( \
+         'pending', (SELECT coalesce(jsonb_agg(p), '[]') FROM ( \
+             SELECT t.environment, floor(extract(epoch FROM $1::timestamptz - t.created_at) / 86400)::bigint AS days, \
+                 count(*) AS count \
+             FROM approval_tickets t WHERE t.status = 'PENDING_APPROVAL' AND t.parent_ticket_id IS NULL \
+             GROUP BY 1, 2) p), \
+         'jobs', (SELECT to_jsonb(q) FROM ( \
+             SELECT count(*) FILTER (WHERE j.locked_at IS NULL AND j.attempts < j.max_attempts AND j.run_at <= now()) \
+                     AS available, \
+                 count(*) FILTER (WHERE j.locked_at IS NULL AND j.attempts < j.max_attempts AND j.run_at > now()) \
+                     AS scheduled, \
+                 count(*) FILTER (WHERE j.locked_at IS NOT NULL) AS running, \
+                 count(*) FILTER (WHERE j.locked_at IS NULL AND j.attempts >= j.max_attempts) AS given_up \
+             FROM graphile_worker._private_jobs j) q), \
+         'oldest_available_seconds', (SELECT coalesce(extract(epoch FROM now() - min(j.run_at)), 0)::float8 \
+             FROM graphile_worker._private_jobs j \
+             WHERE j.locked_at IS NULL AND j.attempts < j.max_attempts AND j.run_at <= now()), \
+         'dead_letters', ({dead_letters}), \
+         'dead_tuple_ratio', coalesce((SELECT s.n_dead_tup::float8 / nullif(s.n_live_tup + s.n_dead_tup, 0) \
+             FROM pg_stat_user_tables s \
+             WHERE s.schemaname = 'graphile_worker' AND s.relname = '_private_jobs'), 0), \
+         'clusters', (SELECT coalesce(jsonb_agg(c), '[]') FROM (SELECT id, name, status FROM clusters) c), \
+         'background_jobs', (SELECT coalesce(jsonb_agg(b), '[]') FROM ( \
+             SELECT p.job, extract(epoch FROM p.succeeded_at)::float8 AS succeeded_at FROM periodic_jobs p \
+             UNION ALL \
+             SELECT CASE h.kind WHEN 'leader' THEN h.subject WHEN 'watcher' THEN 'watch' ELSE 'event_job' END, \
+                 extract(epoch FROM max(h.at))::float8 \
+             FROM heartbeats h GROUP BY 1) b) \
+     ) AS doc";
+
+#[async_trait]
+impl MetricsQueries for PgStore {
+    async fn sample_state(&self, now: DateTime<Utc>) -> Result<StateSample, RepositoryError> {
+        let sql = STATE.replace("{dead_letters}", dead_letters::COUNT);
+        let sample: Option<StateSample> = fetch_one(&self.db, &sql, values![now]).await?;
+        sample.ok_or_else(|| RepositoryError::Other("a statement answered no row".into()))
+    }
+
+    fn pool_connections(&self) -> PoolConnections {
+        let pool = self.db.get_postgres_connection_pool();
+        let idle = u64::try_from(pool.num_idle()).unwrap_or(u64::MAX);
+        PoolConnections {
+            idle,
+            used: u64::from(pool.size()).saturating_sub(idle),
+        }
+    }
+}
