@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, TransactionTrait as _};
-use shepherd_ports::health::StoreHealth;
+use shepherd_ports::health::{Asked, SignsOfLife, StoreHealth};
 use shepherd_ports::{RepositoryError, UnitOfWork, UnitOfWorkFactory};
 
 use crate::errors::store_error;
+use crate::health;
 use crate::unit_of_work::PgUnitOfWork;
 
 /// Room for every statement of this crate and of the queue on each connection.
@@ -163,5 +164,13 @@ impl StoreHealth for PgStore {
         migrations::pending(&self.db)
             .await
             .map_err(|error| RepositoryError::Other(Box::new(error)))
+    }
+
+    async fn read_queue(&self) -> Result<(), RepositoryError> {
+        health::read_queue(&self.db).await
+    }
+
+    async fn signs_of_life(&self, asked: &Asked<'_>) -> Result<SignsOfLife, RepositoryError> {
+        health::signs_of_life(&self.db, asked).await
     }
 }
