@@ -24,6 +24,7 @@ pub enum Traffic {
 
 #[derive(Clone, Copy, Debug)]
 struct Switch {
+    target: SocketAddr,
     traffic: Traffic,
     cuts: u64,
 }
@@ -45,11 +46,12 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (switch, switched) = watch::channel(Switch {
+            target,
             traffic: Traffic::Flows,
             cuts: 0,
         });
         let mut listening = JoinSet::new();
-        listening.spawn(accept(listener, target, switched));
+        listening.spawn(accept(listener, switched));
         Ok(Self {
             address,
             switch,
@@ -63,6 +65,11 @@ impl Proxy {
         self.address
     }
 
+    /// Leads new connections to another address.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.switch.send_modify(|switch| switch.target = target);
+    }
+
     /// Does this to all traffic from now on.
     pub fn set(&self, traffic: Traffic) {
         self.switch.send_modify(|switch| switch.traffic = traffic);
@@ -74,13 +81,13 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, switched: watch::Receiver<Switch>) {
+async fn accept(listener: TcpListener, switched: watch::Receiver<Switch>) {
     let mut wires = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted {
-                    wires.spawn(wire(client, target, switched.clone()));
+                    wires.spawn(wire(client, switched.clone()));
                 }
             }
             Some(_) = wires.join_next() => {}
@@ -89,12 +96,14 @@ async fn accept(listener: TcpListener, target: SocketAddr, switched: watch::Rece
 }
 
 /// Connects a client with the target until one of them ends or the wire is cut.
-async fn wire(client: TcpStream, target: SocketAddr, mut switched: watch::Receiver<Switch>) {
+async fn wire(client: TcpStream, mut switched: watch::Receiver<Switch>) {
     let born = switched.borrow_and_update().cuts;
     let there = {
         let mut switched = switched.clone();
         async move {
+            // A stalled wire takes connections and leads them nowhere yet.
             flowing(&mut switched).await?;
+            let target = switched.borrow().target;
             let server = TcpStream::connect(target).await?;
             // Neither end should wait for more to be sent before it is told.
             server.set_nodelay(true)?;
@@ -107,7 +116,10 @@ async fn wire(client: TcpStream, target: SocketAddr, mut switched: watch::Receiv
             }
         }
     };
-    let cut = switched.wait_for(|switch| switch.cuts != born || switch.traffic == Traffic::Refused);
+    let cut = async move {
+        let is_cut = |switch: &Switch| switch.cuts != born || switch.traffic == Traffic::Refused;
+        switched.wait_for(is_cut).await.is_ok()
+    };
     // How a connection ends is its ends' business.
     tokio::select! {
         _ = there => {}
