@@ -215,7 +215,7 @@ fn report(workspace: &Workspace, figures: &[Figure]) -> anyhow::Result<()> {
 }
 
 /// Two benches at once would measure each other. The system unlocks the file however this one ends.
-fn claim(path: &std::path::Path) -> anyhow::Result<File> {
+pub(crate) fn claim(path: &std::path::Path) -> anyhow::Result<File> {
     let lock = File::create(path).context("create target/bench/lock")?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

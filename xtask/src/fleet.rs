@@ -56,6 +56,11 @@ impl Fleet {
         Self::start_with(program, directory, 1, 0, &["--live"]).await
     }
 
+    /// Starts empty clusters of that kind.
+    pub(crate) async fn start_live_clusters(program: &Path, directory: &Path, clusters: u32) -> anyhow::Result<Self> {
+        Self::start_with(program, directory, clusters, 0, &["--live"]).await
+    }
+
     async fn start_with(
         program: &Path,
         directory: &Path,

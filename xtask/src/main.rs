@@ -4,6 +4,7 @@
 //! (cargo builds with progress), `fleet` (many simulated clusters), `progress` and `signals`.
 
 mod bench;
+mod chaos;
 mod compile;
 mod conformance;
 mod demo;
@@ -45,6 +46,8 @@ enum Command {
     Bench(bench::Options),
     /// Watch simulated clusters that are never well, and compare every row with its machine afterwards
     Soak(bench::soak::Options),
+    /// Let users work while replicas, the database and clusters fail, and account for every operation afterwards
+    Chaos(chaos::Options),
     /// Run the contract of the cluster adapter against a real cluster
     Conformance(conformance::Options),
 }
@@ -60,6 +63,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Openapi(options) => openapi::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options).await,
         Command::Soak(options) => bench::soak::run(&workspace, &options).await,
+        Command::Chaos(options) => chaos::run(&workspace, &options).await,
         Command::Conformance(options) => conformance::run(&workspace, &options).await,
     }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, Error, HttpServer, web};
@@ -28,7 +29,6 @@ use shepherd_ports::health::StoreHealth;
 use shepherd_usecases::Platform;
 use shepherd_usecases::execution::Operations;
 use socket2::SockRef;
-use tokio::runtime::Handle;
 use utoipa_actix_web::AppExt;
 
 use crate::config::{Config, LiveConfig, ServerConfig};
@@ -58,7 +58,7 @@ pub struct Api {
     validators: Validators,
     routes: fallback::Routes,
     document: web::Bytes,
-    runtime: Handle,
+    tasks: TaskPool,
 }
 
 /// The parts of the product that one process runs.
@@ -86,8 +86,7 @@ impl Api {
         tasks: TaskPool,
     ) -> anyhow::Result<Self> {
         let document = openapi::document()?;
-        let runtime = tasks.runtime().clone();
-        let consoles = vnc::Consoles::new(tasks);
+        let consoles = vnc::Consoles::new(tasks.clone());
         let config = standing.now().effective.config.server.clone();
         Ok(Self {
             platform,
@@ -102,7 +101,7 @@ impl Api {
             validators: Validators::of(&document)?,
             routes: fallback::Routes::of(&document),
             document: serde_json::to_vec(&document)?.into(),
-            runtime,
+            tasks,
         })
     }
 
@@ -122,15 +121,15 @@ impl Api {
 /// When the address cannot be bound.
 pub fn start(api: Api) -> std::io::Result<Server> {
     let address = (api.config.bind, api.config.port);
-    let grace = api.config.shutdown_timeout.as_secs().max(1);
+    let grace = api.config.answering_time().as_secs().max(1);
     let head_timeout = api.config.read_timeout;
     let write_timeout = api.config.write_timeout;
-    let runtime = api.runtime.clone();
+    let tasks = api.tasks.clone();
     let api = web::Data::new(api);
     let server = HttpServer::new(move || {
         let cors = cors::layer(Arc::clone(&api.origins));
         let origins = Arc::clone(&api.origins);
-        let runtime = runtime.clone();
+        let tasks = tasks.clone();
         let (app, _) = App::new()
             .app_data(api.clone())
             .app_data(web::Data::new(Worker::current()))
@@ -148,7 +147,7 @@ pub fn start(api: Api) -> std::io::Result<Server> {
             .wrap(Compress::default())
             .wrap(from_fn(marks::trace))
             .wrap(from_fn(measure::count))
-            .wrap(from_fn(move |request, next| within(runtime.clone(), request, next)))
+            .wrap(from_fn(move |request, next| within(tasks.clone(), request, next)))
     });
     let server = server
         .on_connect(move |connection, _| bound_writes(connection, write_timeout))
@@ -171,13 +170,19 @@ fn bound_writes(connection: &dyn Any, timeout: Duration) {
     }
 }
 
-/// Lets what a request opens outlive the worker that serves it.
+/// Lets what a request opens outlive the worker that serves it. Once the process stops, every answer is the last one of
+/// its connection: whoever comes again comes to another replica.
 async fn within<B: MessageBody>(
-    runtime: Handle,
+    tasks: TaskPool,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<Within<B>>, Error> {
-    let response = Within::new(runtime.clone(), next.call(request)).await?;
+    let runtime = tasks.runtime().clone();
+    let mut response = Within::new(runtime.clone(), next.call(request)).await?;
+    if tasks.is_stopping() && !response.response().upgrade() {
+        let head = response.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
+    }
     Ok(response.map_body(|_, body| Within::new(runtime, body)))
 }
 

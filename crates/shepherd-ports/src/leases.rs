@@ -26,7 +26,7 @@ pub enum HeartbeatKind {
     Worker,
     /// A watcher of one cluster.
     Watcher,
-    /// A holder of leases.
+    /// A part that takes part in a lease, or holds it.
     Leader,
 }
 

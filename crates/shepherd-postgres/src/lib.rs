@@ -20,6 +20,7 @@ mod encryption_keys;
 mod errors;
 mod events;
 mod external_approvals;
+mod health;
 mod idempotency;
 mod identity;
 mod leases;

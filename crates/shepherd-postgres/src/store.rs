@@ -17,10 +17,11 @@ use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgConnection, PgPoolOptions};
 use sea_orm::sqlx::{self, Row as _};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, TransactionTrait as _};
-use shepherd_ports::health::{QueueHealth, QueueHealthQueries, StoreHealth};
+use shepherd_ports::health::{Asked, QueueHealth, QueueHealthQueries, SignsOfLife, StoreHealth};
 use shepherd_ports::{RepositoryError, UnitOfWork, UnitOfWorkFactory};
 
 use crate::errors::store_error;
+use crate::health;
 use crate::statement::select_one;
 use crate::unit_of_work::PgUnitOfWork;
 
@@ -273,6 +274,14 @@ impl StoreHealth for PgStore {
         migrations::pending(&self.db)
             .await
             .map_err(|error| RepositoryError::Other(Box::new(error)))
+    }
+
+    async fn read_queue(&self) -> Result<(), RepositoryError> {
+        health::read_queue(&self.db).await
+    }
+
+    async fn signs_of_life(&self, asked: &Asked<'_>) -> Result<SignsOfLife, RepositoryError> {
+        health::signs_of_life(&self.db, asked).await
     }
 }
 

@@ -202,6 +202,11 @@ impl Faults {
         id
     }
 
+    /// How many rules have not been used up or taken back.
+    pub fn rules(&self) -> usize {
+        lock(&self.switches).rules.len()
+    }
+
     /// Takes a rule back; requests hanging because of it stay unanswered.
     pub fn revoke(&self, id: FaultId) {
         lock(&self.switches).rules.remove(&id);

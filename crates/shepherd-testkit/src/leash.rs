@@ -90,6 +90,13 @@ impl LeashedProcess {
         &self.name
     }
 
+    /// The id of the leash. SIGTERM, SIGINT or SIGHUP sent to it reach the process as the signal of the leash, each time
+    /// again; its exit status becomes the process's own.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The exit status, if the process has ended by itself.
     pub fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child

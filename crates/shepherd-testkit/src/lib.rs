@@ -3,3 +3,4 @@
 
 pub mod leash;
 pub mod postgres;
+pub mod proxy;

@@ -1,10 +1,11 @@
 //! `shepherd serve`.
 //!
-//! Start: database, migrations, secrets, controllers and worker, and last the listener. Stop, in reverse: the
-//! listener ends and running jobs get their time, the loops are dropped, then the pool is closed.
+//! Start: database, migrations, secrets, controllers and worker, and last the listener. Stop: readiness says no, the
+//! loops are dropped and the worker claims nothing more; the listener closes a moment later, and requests and jobs in
+//! hand get their time; then the pool is closed. Further signals change nothing.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -29,6 +30,9 @@ use crate::reload::{Follower, Reloader};
 use crate::scrape;
 use crate::tasks::TaskPool;
 use crate::telemetry::LogLevel;
+
+/// How long connections that the database does not give back are waited for at the end.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Options of `serve`.
 #[derive(Args)]
@@ -78,13 +82,13 @@ pub(super) async fn run(
     show_state(&wired, &pool);
     hear_changes(&wired, &pool);
     if roles.controllers {
-        run_controllers(&wired, &pool);
+        run_controllers(&wired, &pool).await?;
         extensions.supervise(&wired.platform, &pool);
     }
     if roles.worker {
         run_worker(&config, &wired, &pool).await?;
     }
-    let grace = config.server.shutdown_timeout;
+    let (grace, draining) = (config.server.shutdown_timeout, config.server.draining_time());
     let mut followers: Vec<Follower> = vec![
         bootstrap::rules(Arc::clone(&wired.platform)),
         Arc::clone(&wired.adapters),
@@ -123,6 +127,10 @@ pub(super) async fn run(
     // Together, so that the worker claims nothing while the last requests are answered.
     let stop_api = async {
         if let Some(handle) = handle {
+            tokio::select! {
+                () = tokio::time::sleep(draining) => {}
+                _ = &mut ended => return,
+            }
             // The handle's future needs the server itself to be polled.
             let stop = handle.stop(true);
             tokio::select! {
@@ -135,7 +143,10 @@ pub(super) async fn run(
     if !ended_in_time {
         tracing::warn!("some tasks did not end in time; their jobs go to another replica");
     }
-    wired.store.close().await?;
+    match tokio::time::timeout(CLOSE, wired.store.close()).await {
+        Ok(closed) => closed?,
+        Err(_) => tracing::warn!("the database does not let go of its connections; they end with the process"),
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -172,7 +183,14 @@ fn hear_changes(wired: &Wired, pool: &TaskPool) {
     });
 }
 
-fn run_controllers(wired: &Wired, pool: &TaskPool) {
+async fn run_controllers(wired: &Wired, pool: &TaskPool) -> anyhow::Result<()> {
+    let instance = wired.platform.settings().controllers.instance.clone();
+    // As with the worker, the first beat is awaited: readiness asks for it.
+    wired
+        .platform
+        .leases
+        .beat(HeartbeatKind::Leader, &instance, controllers::health::LEASE)
+        .await?;
     let platform = Arc::clone(&wired.platform);
     pool.supervise_loop("health", move || {
         let platform = Arc::clone(&platform);
@@ -198,6 +216,7 @@ fn run_controllers(wired: &Wired, pool: &TaskPool) {
         let (platform, operations) = (Arc::clone(&platform), Arc::clone(&operations));
         async move { external_approval::sync::run(&platform, &operations).await }
     });
+    Ok(())
 }
 
 async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::Result<()> {

@@ -51,6 +51,17 @@ impl ServerConfig {
         let first = self.portal_urls.first().map(String::as_str).unwrap_or_default();
         first.trim_end_matches('/').to_owned()
     }
+
+    /// How long the listener stays open while the process stops: a tenth of the whole. Load balancers hear from
+    /// readiness in that time that the replica goes, and what they still send is answered.
+    pub fn draining_time(&self) -> Duration {
+        self.shutdown_timeout / 10
+    }
+
+    /// How long the last requests may take after that.
+    pub fn answering_time(&self) -> Duration {
+        self.shutdown_timeout.saturating_sub(self.draining_time())
+    }
 }
 
 impl ServerConfig {

@@ -1,25 +1,31 @@
 //! Liveness and readiness.
+//!
+//! Readiness asks whether the database answers, and then everything else at the same time, each within a limit of its
+//! own: an answer comes within three seconds whatever hangs.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, get, web};
-use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::json;
 use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::RepositoryError;
-use shepherd_ports::leases::HeartbeatKind;
+use shepherd_ports::health::{Asked, SignsOfLife};
+use shepherd_usecases::controllers::health::LEASE;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::error::ErrorBody;
 use super::respond::Answer;
+use super::{Api, Roles};
 
 /// How long the database may take to answer a ping.
 const PING: Duration = Duration::from_secs(2);
-/// Age from which a worker or holder of leases counts as silent.
-const SILENT: TimeDelta = TimeDelta::seconds(60);
+/// How long it may then take over any other question.
+const LOOK: Duration = Duration::from_secs(1);
+/// Age from which a worker or a taker of leases counts as silent.
+const SILENT: Duration = Duration::from_secs(60);
 /// Age from which a watcher counts as silent.
 const WATCHER_SILENT: Duration = Duration::from_secs(120);
 
@@ -31,7 +37,7 @@ pub struct Health {
     status: &'static str,
     /// Version of the product.
     version: &'static str,
-    /// State of each check.
+    /// State of each check: `ok`, `failing`, or `unknown` while the database does not answer.
     checks: BTreeMap<&'static str, &'static str>,
 }
 
@@ -51,37 +57,20 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The process can do its work
 ///
-/// 503 while the database does not answer, migrations are pending, or a part that runs in this process is silent;
-/// `degraded` while no replica runs one of the parts.
+/// 503 while the database does not answer, migrations are pending, a part that runs in this process is silent, or the
+/// process is about to end; `degraded` while the queue cannot be read or no replica runs one of the parts.
 #[utoipa::path(tag = "health", responses((status = 200, body = Health), (status = 503, body = ErrorBody)))]
 #[get("/health/ready")]
 pub(super) async fn ready(api: web::Data<Api>) -> Answer {
-    let mut checks = BTreeMap::new();
-    if !store_checks(&api, &mut checks).await {
-        return Err(not_ready(&checks).into());
+    if api.tasks.is_stopping() {
+        return Err(not_ready(&BTreeMap::from([("process", "stopping")])).into());
     }
-    let parts = [
-        ("worker", HeartbeatKind::Worker, api.roles.worker),
-        ("leader", HeartbeatKind::Leader, api.roles.controllers),
-    ];
-    let settings = api.platform.settings();
-    let mut own_silent = false;
-    for (name, kind, runs_here) in parts {
-        let beat = api.platform.leases.last_beat(kind, None).await;
-        let state = state_of(beat, api.platform.now());
-        let instance = Some(settings.controllers.instance.as_str());
-        // Only the worker beats in every process that runs it; leases have one holder.
-        if runs_here && kind == HeartbeatKind::Worker {
-            own_silent |= state_of(api.platform.leases.last_beat(kind, instance).await, api.platform.now()) != "ok";
-        }
-        checks.insert(name, state);
+    let found = look(&api).await;
+    let checks = found.checks(api.roles);
+    if !found.serves(api.roles) {
+        return Err(not_ready(&names(&checks)).into());
     }
-    checks.insert("watcher", watcher_state(&api).await);
-    if own_silent {
-        checks.insert("worker", "failing");
-        return Err(not_ready(&checks).into());
-    }
-    let status = if checks.values().all(|state| *state == "ok") {
+    let status = if checks.values().all(|state| *state == State::Ok) {
         "ok"
     } else {
         "degraded"
@@ -89,34 +78,253 @@ pub(super) async fn ready(api: web::Data<Api>) -> Answer {
     Ok(HttpResponse::Ok().json(Health {
         status,
         version: VERSION,
-        checks,
+        checks: names(&checks),
     }))
 }
 
-/// Every enabled cluster has a watcher that is alive, on whichever replica.
-async fn watcher_state(api: &Api) -> &'static str {
-    match api.platform.read.silent_watches(WATCHER_SILENT).await {
-        Ok(0) => "ok",
-        Ok(_) | Err(_) => "failing",
+/// State of one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// As it should be.
+    Ok,
+    /// Not as it should be.
+    Failing,
+    /// Nobody could be asked.
+    Unknown,
+}
+
+impl State {
+    fn of(is_well: bool) -> Self {
+        if is_well { Self::Ok } else { Self::Failing }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failing => "failing",
+            Self::Unknown => "unknown",
+        }
     }
 }
 
-async fn store_checks(api: &Api, checks: &mut BTreeMap<&'static str, &'static str>) -> bool {
-    let answers = matches!(tokio::time::timeout(PING, api.store_health.ping()).await, Ok(Ok(())));
-    checks.insert("database", if answers { "ok" } else { "failing" });
-    let current = answers
-        && matches!(tokio::time::timeout(PING, api.store_health.pending_migrations()).await, Ok(Ok(pending)) if pending.is_empty());
-    checks.insert("migrations", if current { "ok" } else { "failing" });
-    answers && current
+type Checks = BTreeMap<&'static str, State>;
+
+/// What a look at the store found.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    /// The database does not answer.
+    NoDatabase,
+    /// The database answers.
+    Database {
+        migrations: bool,
+        queue: bool,
+        /// Nothing when they could not be read in time.
+        signs: Option<SignsOfLife>,
+    },
 }
 
-fn state_of(beat: Result<Option<DateTime<Utc>>, RepositoryError>, now: DateTime<Utc>) -> &'static str {
-    match beat {
-        Ok(Some(at)) if now - at <= SILENT => "ok",
-        Ok(_) | Err(_) => "failing",
+async fn look(api: &Api) -> Found {
+    let store = &api.store_health;
+    // One connection asks whether the others would have somebody to ask: what hangs must not eat up the pool.
+    if within(PING, store.ping()).await.is_none() {
+        return Found::NoDatabase;
     }
+    let instance = api.platform.settings().controllers.instance.clone();
+    let asked = Asked {
+        instance: &instance,
+        lease: LEASE,
+        silent: SILENT,
+        watcher_silent: WATCHER_SILENT,
+    };
+    let (pending, queue, signs) = tokio::join!(
+        within(LOOK, store.pending_migrations()),
+        within(LOOK, store.read_queue()),
+        within(LOOK, store.signs_of_life(&asked)),
+    );
+    Found::Database {
+        migrations: pending.is_some_and(|pending| pending.is_empty()),
+        queue: queue.is_some(),
+        signs,
+    }
+}
+
+/// The answer, if there is one in time.
+async fn within<T>(limit: Duration, question: impl Future<Output = Result<T, RepositoryError>>) -> Option<T> {
+    match tokio::time::timeout(limit, question).await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a check of readiness failed");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(?limit, "a check of readiness was not answered in time");
+            None
+        }
+    }
+}
+
+impl Found {
+    /// The checks of a replica with these roles; what it should do itself counts for it, whoever else does it.
+    fn checks(self, roles: Roles) -> Checks {
+        let Self::Database {
+            migrations,
+            queue,
+            signs,
+        } = self
+        else {
+            let mut checks = Checks::from(["migrations", "queue", "worker", "watcher", "leader"].map(unknown));
+            checks.insert("database", State::Failing);
+            return checks;
+        };
+        let mut checks = Checks::from([
+            ("database", State::Ok),
+            ("migrations", State::of(migrations)),
+            ("queue", State::of(queue)),
+        ]);
+        let Some(signs) = signs else {
+            checks.extend(["worker", "watcher", "leader"].map(unknown));
+            return checks;
+        };
+        let own = OwnParts::of(signs, roles);
+        checks.extend([
+            ("worker", State::of(signs.worker && own.worker)),
+            ("watcher", State::of(signs.watchers && own.watchers)),
+            ("leader", State::of(signs.leader && own.controllers)),
+        ]);
+        checks
+    }
+
+    /// Whether a replica with these roles should get requests.
+    fn serves(self, roles: Roles) -> bool {
+        match self {
+            Self::NoDatabase => false,
+            Self::Database { migrations, signs, .. } => {
+                migrations && signs.is_none_or(|signs| OwnParts::of(signs, roles).all())
+            }
+        }
+    }
+}
+
+fn unknown(name: &'static str) -> (&'static str, State) {
+    (name, State::Unknown)
+}
+
+/// Whether the parts that run in this process are alive; those that do not run here are not missed.
+#[derive(Clone, Copy, Debug)]
+struct OwnParts {
+    worker: bool,
+    watchers: bool,
+    controllers: bool,
+}
+
+impl OwnParts {
+    fn of(signs: SignsOfLife, roles: Roles) -> Self {
+        Self {
+            worker: signs.own_worker || !roles.worker,
+            watchers: signs.own_watchers || !roles.controllers,
+            controllers: signs.own_controllers || !roles.controllers,
+        }
+    }
+
+    fn all(self) -> bool {
+        self.worker && self.watchers && self.controllers
+    }
+}
+
+fn names(checks: &Checks) -> BTreeMap<&'static str, &'static str> {
+    checks.iter().map(|(name, state)| (*name, state.name())).collect()
 }
 
 fn not_ready(checks: &BTreeMap<&'static str, &'static str>) -> Problem {
     Problem::new(ErrorCode::NotReady).with("checks", json!(checks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: Roles = Roles {
+        api: true,
+        worker: true,
+        controllers: true,
+    };
+    const API: Roles = Roles {
+        worker: false,
+        controllers: false,
+        ..EVERYTHING
+    };
+    const ALIVE: SignsOfLife = SignsOfLife {
+        worker: true,
+        own_worker: true,
+        leader: true,
+        own_controllers: true,
+        watchers: true,
+        own_watchers: true,
+    };
+
+    fn found(signs: SignsOfLife) -> Found {
+        Found::Database {
+            migrations: true,
+            queue: true,
+            signs: Some(signs),
+        }
+    }
+
+    fn failing(found: Found, roles: Roles) -> Vec<&'static str> {
+        let checks = found.checks(roles);
+        checks
+            .into_iter()
+            .filter(|(_, state)| *state == State::Failing)
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    #[test]
+    fn a_replica_goes_out_for_its_own_parts_alone() {
+        let own_silent = [
+            (
+                "worker",
+                SignsOfLife {
+                    own_worker: false,
+                    ..ALIVE
+                },
+            ),
+            (
+                "watcher",
+                SignsOfLife {
+                    own_watchers: false,
+                    ..ALIVE
+                },
+            ),
+            (
+                "leader",
+                SignsOfLife {
+                    own_controllers: false,
+                    ..ALIVE
+                },
+            ),
+        ];
+        for (check, signs) in own_silent {
+            assert_eq!(failing(found(signs), EVERYTHING), [check]);
+            assert!(!found(signs).serves(EVERYTHING), "{check}");
+            assert_eq!(failing(found(signs), API), Vec::<&str>::new());
+            assert!(found(signs).serves(API), "{check}");
+        }
+        let nobody_leads = SignsOfLife { leader: false, ..ALIVE };
+        assert_eq!(failing(found(nobody_leads), EVERYTHING), ["leader"]);
+        assert!(found(nobody_leads).serves(EVERYTHING));
+    }
+
+    #[test]
+    fn without_a_database_nothing_else_is_known() {
+        assert_eq!(failing(Found::NoDatabase, EVERYTHING), ["database"]);
+        assert!(!Found::NoDatabase.serves(API));
+        let hidden = Found::Database {
+            migrations: true,
+            queue: false,
+            signs: None,
+        };
+        assert_eq!(failing(hidden, EVERYTHING), ["queue"]);
+        assert!(hidden.serves(EVERYTHING));
+    }
 }

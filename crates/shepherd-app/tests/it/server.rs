@@ -104,6 +104,11 @@ impl Home {
         }
     }
 
+    /// The address of the database.
+    pub fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
     /// A path in the directory of the installation.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -218,8 +223,23 @@ pub struct Replica {
 impl Replica {
     /// Starts a process with these roles. One with the API is ready when this returns.
     pub async fn start(home: &Home, roles: &str, env: &Env<'_>) -> Self {
+        // Nothing of it may survive, and nothing should make it linger: tests about dying need exactly that.
+        let leash = Leash {
+            signal: "KILL",
+            grace: Duration::ZERO,
+            scratch: None,
+        };
+        Self::start_on(&leash, home, roles, env).await
+    }
+
+    /// Starts a process that can be asked to stop, and is when it is dropped.
+    pub async fn start_stoppable(home: &Home, roles: &str, env: &Env<'_>) -> Self {
+        Self::start_on(&Leash::terminating(PATIENCE), home, roles, env).await
+    }
+
+    async fn start_on(leash: &Leash, home: &Home, roles: &str, env: &Env<'_>) -> Self {
         for _ in 0..START_ATTEMPTS {
-            let mut replica = Self::spawn(home, roles, env);
+            let mut replica = Self::spawn(leash, home, roles, env);
             if replica.is_up(home).await {
                 return replica;
             }
@@ -228,13 +248,7 @@ impl Replica {
         panic!("shepherd serve --roles {roles} ends by itself");
     }
 
-    fn spawn(home: &Home, roles: &str, env: &Env<'_>) -> Self {
-        // Nothing of it may survive, and nothing should make it linger: tests about dying need exactly that.
-        let leash = Leash {
-            signal: "KILL",
-            grace: Duration::ZERO,
-            scratch: None,
-        };
+    fn spawn(leash: &Leash, home: &Home, roles: &str, env: &Env<'_>) -> Self {
         let number = home.started.fetch_add(1, Ordering::Relaxed);
         let log = home.path(&format!("serve-{number}.log"));
         let file = std::fs::File::create(&log).unwrap();
@@ -254,7 +268,7 @@ impl Replica {
                 command.env(name, value);
             }
         }
-        let process = LeashedProcess::spawn(format!("shepherd {roles}"), command, &leash).unwrap();
+        let process = LeashedProcess::spawn(format!("shepherd {roles}"), command, leash).unwrap();
         Self {
             roles: roles.to_owned(),
             address: format!("http://127.0.0.1:{port}"),
@@ -304,6 +318,21 @@ impl Replica {
         if let Some(process) = self.process.take() {
             process.stop().await;
         }
+    }
+
+    /// Sends SIGTERM to a process that was started as stoppable.
+    pub fn ask_to_stop(&self) {
+        let process = self.process.as_ref().expect("the process was not killed");
+        let id = process.id().to_string();
+        let sent = Command::new("kill").args(["-s", "TERM", &id]).status().unwrap();
+        assert!(sent.success(), "the process has ended already");
+    }
+
+    /// Waits for the end of a process that was asked to stop; answers its exit code.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let process = self.process.as_mut().expect("the process was not killed");
+        let status = eventually("the process ends", PATIENCE, async || process.exit_status().unwrap()).await;
+        status.code()
     }
 
     /// What the process has logged so far.

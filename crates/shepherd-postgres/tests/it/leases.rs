@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shepherd_ports::health::{Asked, SignsOfLife, StoreHealth};
 use shepherd_ports::leases::{HeartbeatKind, LeaseStore};
 
 use crate::TestResult;
@@ -59,5 +60,70 @@ async fn the_newest_beat_is_found_by_kind_and_instance() -> TestResult {
     assert!(newest.is_some());
     assert_eq!(store.last_beat(HeartbeatKind::Worker, Some("one")).await?, newest);
     assert_eq!(store.last_beat(HeartbeatKind::Watcher, None).await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn signs_of_life_tell_own_parts_from_those_of_others() -> TestResult {
+    let world = World::create().await?;
+    let store = &world.store;
+    let asked = Asked {
+        instance: "one",
+        lease: "health",
+        silent: LONG,
+        watcher_silent: LONG,
+    };
+    let nobody = SignsOfLife {
+        watchers: true,
+        own_watchers: true,
+        ..SignsOfLife::default()
+    };
+    assert_eq!(
+        store.signs_of_life(&asked).await?,
+        nobody,
+        "a new cluster is not missed"
+    );
+
+    store.beat(HeartbeatKind::Worker, "two", "queue").await?;
+    store.beat(HeartbeatKind::Leader, "two", "health").await?;
+    store.acquire("health", "two", LONG).await?.ok_or("not acquired")?;
+    let others = SignsOfLife {
+        worker: true,
+        leader: true,
+        ..nobody
+    };
+    assert_eq!(store.signs_of_life(&asked).await?, others);
+
+    store.beat(HeartbeatKind::Worker, "one", "queue").await?;
+    store.beat(HeartbeatKind::Leader, "one", "another").await?;
+    let own_worker = SignsOfLife {
+        own_worker: true,
+        ..others
+    };
+    assert_eq!(
+        store.signs_of_life(&asked).await?,
+        own_worker,
+        "another lease says nothing"
+    );
+    store.beat(HeartbeatKind::Leader, "one", "health").await?;
+    let everybody = SignsOfLife {
+        own_controllers: true,
+        ..own_worker
+    };
+    assert_eq!(store.signs_of_life(&asked).await?, everybody);
+
+    let cluster = world.cluster.to_string();
+    store.beat(HeartbeatKind::Watcher, "one", &cluster).await?;
+    let at_once = Asked {
+        watcher_silent: INSTANT,
+        ..asked
+    };
+    let silent = store.signs_of_life(&at_once).await?;
+    assert!(!silent.watchers && silent.own_watchers, "it holds no watch: {silent:?}");
+    let watch = format!("watch:{cluster}");
+    store.acquire(&watch, "one", LONG).await?.ok_or("not acquired")?;
+    assert!(!store.signs_of_life(&at_once).await?.own_watchers);
+    assert!(store.signs_of_life(&asked).await?.own_watchers);
+    store.read_queue().await?;
     Ok(())
 }

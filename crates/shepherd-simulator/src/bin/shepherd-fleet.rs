@@ -8,7 +8,11 @@
 //!   again and say when, in microseconds since 1970
 //! - `chaos SEED SECONDS`: trouble at random
 //! - `ring RATE`: consoles that are opened from now on stream so many bytes per second
+//! - `fault RULE`: every cluster treats some requests by this rule, which is JSON
+//! - `latency MILLISECONDS`, `drop-watches`, `expire-versions`: the same for every cluster
+//! - `calm`: nothing is wrong any more
 //! - `state`: one line `NAME STATUS` per machine
+//! - `objects`: one line `CLUSTER NAME ID` per machine, whose id is that of its annotation
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,7 +22,9 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use clap::Parser;
 use serde_json::{Value, json};
-use shepherd_simulator::{Chaos, ClusterSeed, FaultEffect, FaultRule, NodeSeed, Simulator, SimulatorConfig, Timing};
+use shepherd_simulator::{
+    Chaos, ClusterSeed, FaultEffect, FaultRule, Faults, NodeSeed, Simulator, SimulatorConfig, Timing,
+};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -69,7 +75,7 @@ async fn main() -> anyhow::Result<()> {
     println!("ready");
     let mut orders = BufReader::new(tokio::io::stdin()).lines();
     while let Some(order) = orders.next_line().await? {
-        obey(&fleet, arguments.machines, &order).await?;
+        obey(&fleet, &arguments, &order).await?;
     }
     for simulator in fleet {
         simulator.stop().await;
@@ -149,7 +155,8 @@ fn objects(arguments: &Arguments, cluster: u32, machine: u32) -> [Value; 2] {
     [vm, instance]
 }
 
-async fn obey(fleet: &[Simulator], machines: u32, order: &str) -> anyhow::Result<()> {
+async fn obey(fleet: &[Simulator], arguments: &Arguments, order: &str) -> anyhow::Result<()> {
+    let machines = arguments.machines;
     let words: Vec<&str> = order.split_whitespace().collect();
     match words.as_slice() {
         ["flip", rate, seconds] => {
@@ -173,6 +180,30 @@ async fn obey(fleet: &[Simulator], machines: u32, order: &str) -> anyhow::Result
             }
             println!("done");
         }
+        ["fault", rule] => {
+            let rule: FaultRule = serde_json::from_str(rule).context("a rule")?;
+            on_all(fleet, |faults| {
+                faults.inject(rule.clone());
+            });
+        }
+        ["latency", milliseconds] => {
+            let latency = Duration::from_millis(milliseconds.parse()?);
+            on_all(fleet, |faults| faults.set_latency(latency));
+        }
+        ["drop-watches"] => on_all(fleet, Faults::drop_watches),
+        ["expire-versions"] => on_all(fleet, Faults::expire_resource_versions),
+        ["calm"] => on_all(fleet, Faults::clear),
+        ["objects"] => {
+            for (number, cluster) in fleet.iter().enumerate() {
+                for machine in cluster.cluster().list("VirtualMachine", "") {
+                    let metadata = &machine["metadata"];
+                    let id = &metadata["annotations"][arguments.id_annotation.as_str()];
+                    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+                    println!("{} {} {}", number + 1, text(&metadata["name"]), text(id));
+                }
+            }
+            println!("done");
+        }
         ["state"] => {
             for machine in fleet
                 .iter()
@@ -190,6 +221,14 @@ async fn obey(fleet: &[Simulator], machines: u32, order: &str) -> anyhow::Result
         _ => bail!("{order:?} is no order"),
     }
     Ok(())
+}
+
+/// Does something to the faults of every cluster.
+fn on_all(fleet: &[Simulator], change: impl Fn(&Faults)) {
+    for cluster in fleet {
+        change(cluster.faults());
+    }
+    println!("done");
 }
 
 /// Answers how many machines were flipped.

@@ -172,6 +172,11 @@ enum Found {
 /// Takes or renews the lease; answers it with the clusters that are due.
 async fn begin(platform: &Platform, rhythm: &Mutex<Rhythm>) -> Result<Option<Due>, UseCaseError> {
     let settings = platform.settings().controllers.clone();
+    // Whoever waits for the lease is alive as well, and its readiness has to tell that from a loop that ended.
+    platform
+        .leases
+        .beat(HeartbeatKind::Leader, &settings.instance, LEASE)
+        .await?;
     let lease = platform
         .leases
         .acquire(LEASE, &settings.instance, settings.lease_ttl)
@@ -180,10 +185,6 @@ async fn begin(platform: &Platform, rhythm: &Mutex<Rhythm>) -> Result<Option<Due
         lock(rhythm).0.clear();
         return Ok(None);
     };
-    platform
-        .leases
-        .beat(HeartbeatKind::Leader, &settings.instance, LEASE)
-        .await?;
     let mut clusters = platform.read.enabled_clusters().await?;
     let known: HashSet<ClusterId> = clusters.iter().map(|cluster| cluster.id).collect();
     lock(rhythm).0.retain(|cluster, _| known.contains(cluster));
