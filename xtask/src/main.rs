@@ -8,6 +8,7 @@ mod compile;
 mod conformance;
 mod demo;
 mod fleet;
+mod manifests;
 mod openapi;
 mod progress;
 mod signals;
@@ -40,6 +41,8 @@ enum Command {
     Tidy,
     /// Write docs/openapi/v1.json from the code
     Openapi(openapi::Options),
+    /// Check the chart, the roles for clusters, alerts and dashboards below deploy/
+    Manifests(manifests::Options),
     /// Measure throughput, latency, memory and start-up against their goals
     Bench(bench::Options),
     /// Watch simulated clusters that are never well, and compare every row with its machine afterwards
@@ -57,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Test(options) => test::run(&workspace, &options).await,
         Command::Tidy => tidy::run(&workspace),
         Command::Openapi(options) => openapi::run(&workspace, &options).await,
+        Command::Manifests(options) => manifests::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options).await,
         Command::Soak(options) => bench::soak::run(&workspace, &options).await,
         Command::Conformance(options) => conformance::run(&workspace, &options).await,

@@ -47,6 +47,7 @@ async fn the_named_cluster_keeps_the_contract() {
     };
     let read = |file: String| std::fs::read_to_string(file).expect("the kubeconfig can be read");
     let kubeconfig = read(file);
-    let administrator = std::env::var("SHEPHERD_CONFORMANCE_ADMIN_KUBECONFIG").map_or_else(|_| kubeconfig.clone(), read);
+    let administrator =
+        std::env::var("SHEPHERD_CONFORMANCE_ADMIN_KUBECONFIG").map_or_else(|_| kubeconfig.clone(), read);
     contract::run(&Lab::with_rights_of(&kubeconfig, &administrator, None).await).await;
 }
