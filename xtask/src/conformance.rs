@@ -3,10 +3,15 @@
 //! The cases are those that run against the simulator in every test run; a difference between the two is a bug in the
 //! simulator or in the adapter. Each case makes a namespace of its own, named `contract-*`, and removes it. Cases that
 //! need what the cluster does not have are skipped, and listed by what is missing.
+//!
+//! With `--least-privilege` the provider has the rights of `deploy/clusters` only; the kubeconfig that is given makes
+//! its account, and arranges what the cases need.
+
+mod minimal;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +21,7 @@ use crate::workspace::Workspace;
 
 /// The variable the test reads, and the test.
 const KUBECONFIG_VARIABLE: &str = "SHEPHERD_CONFORMANCE_KUBECONFIG";
+const ADMIN_VARIABLE: &str = "SHEPHERD_CONFORMANCE_ADMIN_KUBECONFIG";
 const TEST: &str = "the_named_cluster_keeps_the_contract";
 /// Where the table of cases stands, from the workspace root.
 const TABLE: &str = "crates/shepherd-kubevirt/tests/it/contract.rs";
@@ -25,6 +31,9 @@ pub(crate) struct Options {
     /// A kubeconfig with inline credentials (`kubectl config view --raw --flatten --minify`)
     #[arg(long)]
     kubeconfig: PathBuf,
+    /// Make the account of deploy/clusters with that kubeconfig, and run the contract with the account's rights
+    #[arg(long)]
+    least_privilege: bool,
 }
 
 /// What became of a case.
@@ -41,6 +50,16 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         .kubeconfig
         .canonicalize()
         .with_context(|| format!("find {}", options.kubeconfig.display()))?;
+    if options.least_privilege {
+        let account = minimal::Account::make(workspace, &kubeconfig).await?;
+        account.check_limits().await?;
+        return contract(workspace, account.kubeconfig(), &kubeconfig).await;
+    }
+    contract(workspace, &kubeconfig, &kubeconfig).await
+}
+
+/// Runs the contract with the rights of one kubeconfig, arranged with those of another.
+async fn contract(workspace: &Workspace, kubeconfig: &Path, administrator: &Path) -> anyhow::Result<()> {
     let table = std::fs::read_to_string(workspace.root().join(TABLE)).with_context(|| format!("read {TABLE}"))?;
     let cases = cases(&table);
     if cases.is_empty() {
@@ -51,6 +70,7 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         .args(["test", "--package", "shepherd-kubevirt", "--test", "it"])
         .args(["--", "--exact", TEST, "--nocapture"])
         .env(KUBECONFIG_VARIABLE, kubeconfig)
+        .env(ADMIN_VARIABLE, administrator)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -10,6 +10,7 @@ mod conformance;
 mod demo;
 mod examples;
 mod fleet;
+mod manifests;
 mod openapi;
 mod progress;
 mod signals;
@@ -42,6 +43,8 @@ enum Command {
     Tidy,
     /// Write docs/openapi/v1.json from the code
     Openapi(openapi::Options),
+    /// Check the chart, the roles for clusters, alerts and dashboards below deploy/
+    Manifests(manifests::Options),
     /// Measure throughput, latency, memory and start-up against their goals
     Bench(bench::Options),
     /// Watch simulated clusters that are never well, and compare every row with its machine afterwards
@@ -61,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Test(options) => test::run(&workspace, &options).await,
         Command::Tidy => tidy::run(&workspace),
         Command::Openapi(options) => openapi::run(&workspace, &options).await,
+        Command::Manifests(options) => manifests::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options).await,
         Command::Soak(options) => bench::soak::run(&workspace, &options).await,
         Command::Chaos(options) => chaos::run(&workspace, &options).await,

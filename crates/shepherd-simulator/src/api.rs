@@ -116,23 +116,25 @@ pub(crate) async fn handle(request: HttpRequest, payload: web::Payload, state: w
         upgrade.fault = Some(fault);
     }
     let breaks_off = matches!(verdict, Verdict::Truncate);
+    let token = text(header::AUTHORIZATION);
     let mut mutation = None;
     let reply = match verdict {
         Verdict::Drop => Reply::Drop,
         Verdict::Refuse(error) => Reply::Error(error),
         Verdict::Pass | Verdict::Truncate | Verdict::Stream(_) => {
-            let token = text(header::AUTHORIZATION);
             answer(&state, &call, &path, &token, &mut mutation).unwrap_or_else(Reply::Error)
         }
     };
     let reply = if breaks_off { reply.truncated() } else { reply };
     if !is_control {
+        let user = state.credentials.authenticate(&token);
         let recorded = RecordedRequest {
             method: call.method.to_string(),
             path,
             query: request.query_string().to_owned(),
             status: reply.code(),
             user_agent,
+            user: user.map(|user| user.name().to_owned()).unwrap_or_default(),
             at: host::now(),
         };
         state.cluster.record(recorded, mutation);

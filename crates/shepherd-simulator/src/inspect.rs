@@ -24,6 +24,8 @@ pub struct RecordedRequest {
     pub status: u16,
     /// `User-Agent` header, empty when absent.
     pub user_agent: String,
+    /// Name of the user, as in refusals; empty when the token is nobody's.
+    pub user: String,
     /// When the request was answered.
     pub at: DateTime<Utc>,
 }

@@ -137,7 +137,7 @@ pub struct Subject {
     pub namespace: String,
     /// A client past the provider.
     pub client: Client,
-    /// The kubeconfig of the cluster.
+    /// The kubeconfig of the provider.
     pub kubeconfig: String,
     /// The kubeconfig of somebody who may do nothing.
     pub restricted: Option<String>,
@@ -148,8 +148,14 @@ pub struct Subject {
 impl Lab {
     /// A lab on the cluster of this kubeconfig, which has to pass intake like any other.
     pub async fn new(kubeconfig: &str, restricted: Option<&str>) -> Self {
+        Self::with_rights_of(kubeconfig, kubeconfig, restricted).await
+    }
+
+    /// A lab whose provider has the rights of one kubeconfig, while cases arrange and look past it with those of
+    /// another.
+    pub async fn with_rights_of(kubeconfig: &str, administrator: &str, restricted: Option<&str>) -> Self {
         let kubeconfig = accepted(kubeconfig);
-        let client = client(&kubeconfig).await;
+        let client = client(&accepted(administrator)).await;
         let (provider, _) = provider(&kubeconfig, CallLimits::default());
         let facts = provider.probe(CLUSTER).await.expect("the cluster answers");
         let offer = Offer::discover(&client, facts.kubevirt_deployed, &facts.kubernetes_version).await;

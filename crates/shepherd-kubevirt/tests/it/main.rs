@@ -1,7 +1,8 @@
 //! The provider against clusters: the contract every cluster has to keep, and what only the simulator can provoke.
 //!
 //! `SHEPHERD_CONFORMANCE_KUBECONFIG=<file>` runs the contract against that cluster, too. The file holds inline
-//! credentials (`kubectl config view --raw --flatten --minify`).
+//! credentials (`kubectl config view --raw --flatten --minify`). With `SHEPHERD_CONFORMANCE_ADMIN_KUBECONFIG=<file>` the
+//! provider has the rights of the first file only, and what the cases do past it is done with those of the second.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -11,6 +12,7 @@ mod golden;
 mod impostor;
 mod isolation;
 mod lab;
+mod least_privilege;
 mod operations;
 mod pace;
 mod rendering;
@@ -43,6 +45,9 @@ async fn the_named_cluster_keeps_the_contract() {
         eprintln!("skipped: SHEPHERD_CONFORMANCE_KUBECONFIG names no cluster");
         return;
     };
-    let kubeconfig = std::fs::read_to_string(&file).expect("the kubeconfig can be read");
-    contract::run(&Lab::new(&kubeconfig, None).await).await;
+    let read = |file: String| std::fs::read_to_string(file).expect("the kubeconfig can be read");
+    let kubeconfig = read(file);
+    let administrator =
+        std::env::var("SHEPHERD_CONFORMANCE_ADMIN_KUBECONFIG").map_or_else(|_| kubeconfig.clone(), read);
+    contract::run(&Lab::with_rights_of(&kubeconfig, &administrator, None).await).await;
 }

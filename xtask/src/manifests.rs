@@ -1,0 +1,165 @@
+//! `cargo xtask manifests`: whether what lies below `deploy/` is in order.
+//!
+//! - `objects`: Kubernetes objects, those of files and those the chart renders
+//! - `values`: the chart's values against their schema
+//! - `monitoring`: alerts and dashboards against the metrics there are and the handbook
+//! - `cluster`: what an API server says to all of it, without storing anything
+//!
+//! The chart is rendered by helm; without helm its templates stay unread, and the report says so.
+
+mod cluster;
+mod monitoring;
+mod objects;
+mod values;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::workspace::Workspace;
+
+/// The chart, from the workspace root.
+const CHART: &str = "deploy/helm/shepherd";
+/// Folders of manifests that are applied as they are, from the workspace root.
+const PLAIN: [&str; 2] = ["deploy/clusters", "deploy/postgresql"];
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Also ask the API server of this kubeconfig, by a dry run of every object
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// An object and the file or rendering it came from.
+struct Manifest {
+    origin: String,
+    object: Value,
+}
+
+pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    let mut manifests = plain(workspace.root())?;
+    let rendered = render(workspace.root()).await?;
+    match &rendered {
+        Some(rendered) => println!("helm rendered {} objects", rendered.len()),
+        None => println!("helm is not installed: the templates of {CHART} were not rendered"),
+    }
+    manifests.extend(rendered.unwrap_or_default());
+    println!("{} objects were read", manifests.len());
+    let mut findings = findings(workspace.root(), &manifests)?;
+    if let Some(kubeconfig) = &options.kubeconfig {
+        findings.extend(cluster::dry_run(kubeconfig, &manifests).await?);
+    }
+    for finding in &findings {
+        println!("- {finding}");
+    }
+    if !findings.is_empty() {
+        bail!("{} findings", findings.len());
+    }
+    println!("everything is in order");
+    Ok(())
+}
+
+/// Everything that can be said without helm and without a cluster.
+fn findings(root: &Path, manifests: &[Manifest]) -> anyhow::Result<Vec<String>> {
+    let mut findings = objects::check(manifests);
+    findings.extend(values::check(&root.join(CHART))?);
+    findings.extend(monitoring::check(root, &root.join(CHART).join("files"))?);
+    Ok(findings)
+}
+
+/// The objects of the files that are applied as they are.
+fn plain(root: &Path) -> anyhow::Result<Vec<Manifest>> {
+    let mut manifests = Vec::new();
+    for folder in PLAIN {
+        for file in files(&root.join(folder), "yaml")? {
+            let origin = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+            let text = fs::read_to_string(&file).with_context(|| format!("read {origin}"))?;
+            manifests.extend(parse(&origin, &text)?);
+        }
+    }
+    Ok(manifests)
+}
+
+/// The files of a folder with this ending, in their order.
+fn files(folder: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let mut found = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("read {}", folder.display()))?;
+    found.retain(|path| path.extension().is_some_and(|extension| extension == ending));
+    found.sort();
+    Ok(found)
+}
+
+fn parse(origin: &str, text: &str) -> anyhow::Result<Vec<Manifest>> {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(text).with_context(|| format!("{origin} is no YAML"))?;
+    let manifest = |object| Manifest {
+        origin: origin.to_owned(),
+        object,
+    };
+    Ok(objects.into_iter().map(manifest).collect())
+}
+
+/// What the chart renders with its own values and with each file of `ci/`; `None` without helm.
+async fn render(root: &Path) -> anyhow::Result<Option<Vec<Manifest>>> {
+    let chart = root.join(CHART);
+    let mut manifests = Vec::new();
+    let with = files(&chart.join("ci"), "yaml")?.into_iter().map(Some);
+    for values in std::iter::once(None).chain(with) {
+        for command in [
+            &["lint", "--strict"][..],
+            &["template", "shepherd", "--namespace", "shepherd"],
+        ] {
+            let Some(output) = helm(command, &chart, values.as_deref()).await? else {
+                return Ok(None);
+            };
+            if command.contains(&"template") {
+                let name = values.as_deref().and_then(Path::file_name).unwrap_or_default();
+                manifests.extend(parse(&format!("{CHART} {}", name.display()), &output)?);
+            }
+        }
+    }
+    Ok(Some(manifests))
+}
+
+/// What helm says; `None` when it is not installed.
+async fn helm(arguments: &[&str], chart: &Path, values: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let mut command = Command::new("helm");
+    command.args(arguments).arg(chart).stdin(Stdio::null());
+    if let Some(values) = values {
+        command.arg("--values").arg(values);
+    }
+    let output = match command.output().await {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).context("run helm"),
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!(
+            "helm {}: {said}{}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(Some(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_below_deploy_is_in_order() {
+        let workspace = Workspace::find().unwrap();
+        let manifests = plain(workspace.root()).unwrap();
+        assert!(manifests.len() >= 10, "{} objects", manifests.len());
+        let findings = findings(workspace.root(), &manifests).unwrap();
+        assert!(findings.is_empty(), "{findings:#?}");
+    }
+}
