@@ -7,6 +7,7 @@ mod bench;
 mod compile;
 mod conformance;
 mod demo;
+mod docs;
 mod fleet;
 mod openapi;
 mod progress;
@@ -40,6 +41,8 @@ enum Command {
     Tidy,
     /// Write docs/openapi/v1.json from the code
     Openapi(openapi::Options),
+    /// Check what the documents say, and build the book into target/book
+    Docs(docs::Options),
     /// Measure throughput, latency, memory and start-up against their goals
     Bench(bench::Options),
     /// Watch simulated clusters that are never well, and compare every row with its machine afterwards
@@ -57,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Test(options) => test::run(&workspace, &options).await,
         Command::Tidy => tidy::run(&workspace),
         Command::Openapi(options) => openapi::run(&workspace, &options).await,
+        Command::Docs(options) => docs::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options).await,
         Command::Soak(options) => bench::soak::run(&workspace, &options).await,
         Command::Conformance(options) => conformance::run(&workspace, &options).await,

@@ -9,7 +9,7 @@ use shepherd_testkit::postgres::{PostgresServer, RUN_VARIABLE, SERVER_VARIABLE, 
 use crate::progress::{Step, seconds};
 use crate::signals::Signals;
 use crate::workspace::Workspace;
-use crate::{compile, openapi, tidy};
+use crate::{compile, docs, openapi, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -29,6 +29,7 @@ enum Work {
     Tests,
     DependencyPolicy,
     Tidy,
+    Documentation,
     OpenApi,
 }
 
@@ -38,7 +39,7 @@ struct Stage {
     is_in_fast_run: bool,
 }
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Stage {
         name: "formatting",
         work: Work::Cargo(&["fmt", "--all", "--check"]),
@@ -47,6 +48,11 @@ const STAGES: [Stage; 7] = [
     Stage {
         name: "tidy",
         work: Work::Tidy,
+        is_in_fast_run: true,
+    },
+    Stage {
+        name: "documentation",
+        work: Work::Documentation,
         is_in_fast_run: true,
     },
     Stage {
@@ -132,6 +138,7 @@ async fn run_stage(workspace: &Workspace, work: Work, database: &mut Database) -
             cargo(workspace, &["deny", "check", "bans", "licenses", "sources"], &[]).await
         }
         Work::Tidy => tidy::run(workspace),
+        Work::Documentation => docs::check_and_build(workspace).await,
         Work::OpenApi => check_openapi(workspace).await,
     };
     match result {
