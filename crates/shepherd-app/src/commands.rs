@@ -2,6 +2,8 @@
 
 mod break_glass;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod keys;
 mod migrate;
 mod reconcile;

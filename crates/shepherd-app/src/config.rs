@@ -7,6 +7,8 @@ mod catalogue;
 mod fleet;
 mod limits;
 mod operating;
+#[cfg(test)]
+mod reference;
 mod security;
 mod server;
 mod sources;
