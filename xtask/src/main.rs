@@ -8,6 +8,7 @@ mod chaos;
 mod compile;
 mod conformance;
 mod demo;
+mod docs;
 mod examples;
 mod fleet;
 mod manifests;
@@ -45,6 +46,8 @@ enum Command {
     Openapi(openapi::Options),
     /// Check the chart, the roles for clusters, alerts and dashboards below deploy/
     Manifests(manifests::Options),
+    /// Check what the documents say, and build the book into target/book
+    Docs(docs::Options),
     /// Measure throughput, latency, memory and start-up against their goals
     Bench(bench::Options),
     /// Watch simulated clusters that are never well, and compare every row with its machine afterwards
@@ -65,6 +68,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(&workspace),
         Command::Openapi(options) => openapi::run(&workspace, &options).await,
         Command::Manifests(options) => manifests::run(&workspace, &options).await,
+        Command::Docs(options) => docs::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options).await,
         Command::Soak(options) => bench::soak::run(&workspace, &options).await,
         Command::Chaos(options) => chaos::run(&workspace, &options).await,

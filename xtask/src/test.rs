@@ -9,7 +9,7 @@ use shepherd_testkit::postgres::{PostgresServer, RUN_VARIABLE, SERVER_VARIABLE, 
 use crate::progress::{Step, seconds};
 use crate::signals::Signals;
 use crate::workspace::Workspace;
-use crate::{compile, examples, openapi, tidy};
+use crate::{compile, docs, examples, openapi, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -30,6 +30,7 @@ enum Work {
     DependencyPolicy,
     Examples,
     Tidy,
+    Documentation,
     OpenApi,
 }
 
@@ -48,6 +49,11 @@ const STAGES: [Stage; 8] = [
     Stage {
         name: "tidy",
         work: Work::Tidy,
+        is_in_fast_run: true,
+    },
+    Stage {
+        name: "documentation",
+        work: Work::Documentation,
         is_in_fast_run: true,
     },
     Stage {
@@ -139,6 +145,7 @@ async fn run_stage(workspace: &Workspace, work: Work, database: &mut Database) -
         }
         Work::Examples => examples::run(workspace).await,
         Work::Tidy => tidy::run(workspace),
+        Work::Documentation => docs::check_and_build(workspace).await,
         Work::OpenApi => check_openapi(workspace).await,
     };
     match result {

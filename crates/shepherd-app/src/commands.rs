@@ -3,6 +3,8 @@
 mod break_glass;
 mod check;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod keys;
 mod migrate;
 mod reconcile;

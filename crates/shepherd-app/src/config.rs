@@ -14,6 +14,8 @@ mod limits;
 mod live;
 mod nearest;
 mod operating;
+#[cfg(test)]
+mod reference;
 mod secret;
 mod security;
 mod server;
