@@ -40,7 +40,7 @@ struct Stage {
     is_in_fast_run: bool,
 }
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     Stage {
         name: "formatting",
         work: Work::Cargo(&["fmt", "--all", "--check"]),
