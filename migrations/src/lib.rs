@@ -26,9 +26,12 @@ mod m20261121_000015_batches_and_console;
 mod m20261121_000016_operations;
 mod m20261121_000017_trace_parent;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use graphile_worker::WorkerUtils;
 use sea_orm::sea_query::{Alias, IntoIden};
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DynIden};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, DynIden, RuntimeErr, sqlx};
 use sea_orm_migration::{Migration, MigrationStatus, MigrationTrait, MigratorTrait};
 
 pub use crate::error::MigrationError;
@@ -90,7 +93,10 @@ async fn up_locked(db: &DatabaseConnection) -> Result<(), MigrationError> {
         .migrate()
         .await
         .map_err(|error| MigrationError::Queue(Box::new(error)))?;
-    Migrator::up(db, None).await?;
+    // An old program has nothing to do in a database that a newer one has migrated.
+    if !pending(db).await?.is_empty() {
+        Migrator::up(db, None).await?;
+    }
     // Not a step: a later version of the queue may make its tables anew long after the step that tuned them.
     db.execute_unprepared(m20261121_000016_operations::TUNE_QUEUE).await?;
     Ok(())
@@ -122,15 +128,30 @@ pub async fn status(db: &DatabaseConnection) -> Result<Vec<(String, bool)>, Migr
 /// The names of the steps that [`up`] would apply, oldest first. Reads only, so that a server may ask before it is
 /// allowed to write; a database that was never migrated answers with every step.
 ///
+/// Steps that this program does not know are none of its business: a newer one only expands the schema (operations.md
+/// §7), and while replicas are replaced one by one, the old ones go on.
+///
 /// # Errors
-/// As for [`status`].
+/// [`MigrationError`].
 pub async fn pending(db: &DatabaseConnection) -> Result<Vec<String>, MigrationError> {
-    let steps = status(db).await?;
-    Ok(steps
-        .into_iter()
-        .filter(|(_, applied)| !applied)
-        .map(|(name, _)| name)
-        .collect())
+    require_postgres(db)?;
+    let applied = applied(db).await?;
+    let steps = Migrator::migrations();
+    let names = steps.iter().map(|step| step.name().to_owned());
+    Ok(names.filter(|name| !applied.contains(name)).collect())
+}
+
+/// The names of the steps that were applied, whoever did it.
+async fn applied(db: &DatabaseConnection) -> Result<HashSet<String>, MigrationError> {
+    let pool = db.get_postgres_connection_pool();
+    let failed = |error| MigrationError::Database(DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
+    let exists = sqlx::query_scalar("SELECT to_regclass('shepherd_migrations') IS NOT NULL");
+    if !exists.fetch_one(pool).await.map_err(failed)? {
+        return Ok(HashSet::new());
+    }
+    let versions = sqlx::query_scalar("SELECT version FROM shepherd_migrations");
+    let versions: Vec<String> = versions.fetch_all(pool).await.map_err(failed)?;
+    Ok(versions.into_iter().collect())
 }
 
 fn named_status(step: &Migration) -> (String, bool) {

@@ -194,16 +194,18 @@ mod tests {
     #[tokio::test]
     async fn a_stop_waits_for_what_ends_in_time_and_for_nothing_else() {
         let patient = pool();
-        let done = Arc::new(AtomicU32::new(0));
-        let noted = Arc::clone(&done);
+        let (done, began) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let (noted, begins) = (Arc::clone(&done), Arc::clone(&began));
         patient.supervise("tidy", move |shutdown| {
-            let noted = Arc::clone(&noted);
+            let (noted, begins) = (Arc::clone(&noted), Arc::clone(&begins));
             async move {
+                begins.notify_one();
                 shutdown.cancelled().await;
                 tokio::task::yield_now().await;
                 noted.store(1, Ordering::SeqCst);
             }
         });
+        began.notified().await;
         assert!(!patient.is_stopping());
         assert!(patient.stop(PATIENCE).await);
         assert!(patient.is_stopping());

@@ -86,3 +86,19 @@ async fn the_tables_of_the_queue_are_tuned() -> TestResult {
     assert_eq!(database.number(TUNED).await?, 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_old_program_goes_on_after_a_newer_one_has_migrated() -> TestResult {
+    let database = Database::migrated().await?;
+    let newer = "INSERT INTO shepherd_migrations (version, applied_at) VALUES ('m29990101_000001_newer', 0)";
+    database.run(newer).await?;
+    assert!(migrations::pending(&database.connection).await?.is_empty());
+    migrations::up(&database.connection).await?;
+    database.run("DELETE FROM shepherd_migrations WHERE version LIKE 'm2026%_trace_parent'").await?;
+    assert_eq!(
+        migrations::pending(&database.connection).await?,
+        ["m20261121_000017_trace_parent"],
+        "what it knows is missed"
+    );
+    Ok(())
+}

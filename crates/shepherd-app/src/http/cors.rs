@@ -86,15 +86,16 @@ pub(super) fn layer(origins: Arc<Origins>) -> Cors {
         .supports_credentials()
 }
 
-/// Takes back that browsers may send credentials, when they may not: the library decides that once and for all.
+/// Takes back that browsers may send credentials, when they may not: the library decides that once and for all, and for
+/// origins that may not call as well.
 pub(super) async fn credentials<B: MessageBody>(
     origins: Arc<Origins>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let mut response = next.call(request).await?;
-    if !origins.credentials() {
-        let headers = response.headers_mut();
+    let headers = response.headers_mut();
+    if !origins.credentials() || !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
     }
     Ok(response)

@@ -106,7 +106,7 @@ impl Home {
 
     /// The address of the database.
     pub fn database_url(&self) -> &str {
-        self.database.url()
+        &self.url
     }
 
     /// A path in the directory of the installation.

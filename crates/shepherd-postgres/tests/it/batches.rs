@@ -197,7 +197,7 @@ async fn life(world: &World, batch: TicketId, number: usize, child: TicketId) ->
     if number.is_multiple_of(2) {
         steps.push(Executing.complete()?);
     } else {
-        steps.extend([Executing.fail()?, Failed.retry(0)?, Approved.start()?]);
+        steps.extend([Executing.fail()?, Failed.retry(0, 3)?, Approved.start()?]);
     }
     for step in &steps {
         go(world, batch, child, *step).await?;

@@ -80,7 +80,7 @@ async fn retry(world: &World, submitted: Submitted, job: JobId) -> Outcome<bool>
     if !work.dead_letters().take(job).await? {
         return Ok(false);
     }
-    let step = TicketStatus::Failed.retry(0)?;
+    let step = TicketStatus::Failed.retry(0, 3)?;
     assert!(work.dead_letters().retry_ticket(submitted.ticket, step, 0).await?);
     let again = EventStatus::Failed.retry()?;
     assert!(work.events().transition(submitted.event, again, None, at(70)).await?);
@@ -227,7 +227,7 @@ async fn a_ticket_comes_back_from_where_it_was_and_not_beside_another_one_of_its
     let world = World::create().await?;
     let vm = world.vm().await?;
     let (submitted, job) = given_up(&world, vm).await?;
-    let step = TicketStatus::Failed.retry(0)?;
+    let step = TicketStatus::Failed.retry(0, 3)?;
     let mut work = world.begin().await?;
     let letters = work.dead_letters();
     assert!(!letters.retry_ticket(submitted.ticket, step, 1).await?, "another count");

@@ -47,6 +47,7 @@ fn variables_are_read_in_the_type_of_their_key() {
             ("K8S_HEALTH_INTERVAL", "5s"),
             ("SESSION_SECRET", key),
             ("RECONCILER_HALT_RATIO", "0.7"),
+            ("DATABASE_WORKER_HOST", "sessions.db"),
             ("DATABASE_WORKER_PORT", "5433"),
             ("DATABASE_PASSWORD", "12345"),
             ("SERVER_ALLOWED_ORIGINS", ""),
