@@ -14,6 +14,7 @@ mod fleet;
 mod manifests;
 mod openapi;
 mod progress;
+mod sbom;
 mod signals;
 mod test;
 mod tidy;
@@ -48,6 +49,8 @@ enum Command {
     Manifests(manifests::Options),
     /// Check what the documents say, and build the book into target/book
     Docs(docs::Options),
+    /// Write what the binary is made of, as a CycloneDX document
+    Sbom(sbom::Options),
     /// Measure throughput, latency, memory and start-up against their goals
     Bench(bench::Options),
     /// Watch simulated clusters that are never well, and compare every row with its machine afterwards
@@ -69,6 +72,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Openapi(options) => openapi::run(&workspace, &options).await,
         Command::Manifests(options) => manifests::run(&workspace, &options).await,
         Command::Docs(options) => docs::run(&workspace, &options).await,
+        Command::Sbom(options) => sbom::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options).await,
         Command::Soak(options) => bench::soak::run(&workspace, &options).await,
         Command::Chaos(options) => chaos::run(&workspace, &options).await,

@@ -21,9 +21,12 @@ use crate::config;
 use crate::extensions::Extensions;
 use crate::{bootstrap, http, telemetry};
 
+/// The version, and the commit that it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHEPHERD_BUILD"), ")");
+
 /// Governance of KubeVirt virtual machines over many clusters.
 #[derive(Parser)]
-#[command(name = "shepherd", version, about)]
+#[command(name = "shepherd", version = VERSION, about)]
 struct Cli {
     /// Configuration file; otherwise config.yaml here, in ./config or in /etc/kubevirt-shepherd, when there is one.
     #[arg(long, global = true)]
