@@ -23,7 +23,14 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         bail!("cargo-cyclonedx is not installed; `cargo install --locked cargo-cyclonedx` adds it");
     }
     let manifest = workspace.root().join("crates/shepherd-app/Cargo.toml");
-    let arguments = ["cyclonedx", "--format", "json", "--no-build-deps", "--override-filename", "shepherd.cdx"];
+    let arguments = [
+        "cyclonedx",
+        "--format",
+        "json",
+        "--no-build-deps",
+        "--override-filename",
+        "shepherd.cdx",
+    ];
     let status = workspace
         .cargo()
         .args(arguments)

@@ -94,7 +94,9 @@ async fn an_old_program_goes_on_after_a_newer_one_has_migrated() -> TestResult {
     database.run(newer).await?;
     assert!(migrations::pending(&database.connection).await?.is_empty());
     migrations::up(&database.connection).await?;
-    database.run("DELETE FROM shepherd_migrations WHERE version LIKE 'm2026%_trace_parent'").await?;
+    database
+        .run("DELETE FROM shepherd_migrations WHERE version LIKE 'm2026%_trace_parent'")
+        .await?;
     assert_eq!(
         migrations::pending(&database.connection).await?,
         ["m20261121_000017_trace_parent"],
