@@ -125,7 +125,7 @@ async fn serve(listener: TcpListener, gathered: PrometheusHandle, shutdown: Canc
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(gathered.clone()))
-            .route("/metrics", web::get().to(show))
+            .service(web::resource("/metrics").route(web::get().to(show)))
     });
     let server = server
         .workers(1)

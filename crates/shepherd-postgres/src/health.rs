@@ -9,7 +9,8 @@ use shepherd_ports::health::{Asked, SignsOfLife};
 use crate::statement::{fetch_one, values};
 
 /// The table that workers take their jobs from, and not a view of it: this is what they need.
-const QUEUE: &str = "SELECT to_jsonb(count(*)) AS doc FROM (SELECT FROM graphile_worker._private_jobs LIMIT 1) AS some";
+const QUEUE: &str =
+    "SELECT to_jsonb(count(*)) AS doc FROM (SELECT FROM graphile_worker._private_jobs LIMIT 1) AS found";
 
 /// A cluster that was registered or enabled a moment ago may still wait for its watcher. A watch counts for this
 /// replica as long as it holds the lease of the cluster: a replica that lost it owes nothing.
@@ -31,7 +32,7 @@ const SIGNS: &str = "WITH moment AS (SELECT clock_timestamp() - $3::bigint * int
      FROM moment m";
 
 pub(crate) async fn read_queue(db: &DatabaseConnection) -> Result<(), RepositoryError> {
-    let _some: Option<i64> = fetch_one(db, QUEUE, values![]).await?;
+    let _found: Option<i64> = fetch_one(db, QUEUE, values![]).await?;
     Ok(())
 }
 

@@ -71,9 +71,15 @@ impl Binaries {
         command
     }
 
-    /// Where a program lies.
+    /// Where a program lies. A directory may hold links to some of the programs only; the others lie where these lead.
     pub(super) fn path(&self, program: &str) -> PathBuf {
-        self.directory.join(program)
+        let here = self.directory.join(program);
+        if here.exists() {
+            return here;
+        }
+        let server = self.directory.join("postgres").canonicalize();
+        let beside = server.ok().and_then(|server| Some(server.parent()?.join(program)));
+        beside.filter(|path| path.exists()).unwrap_or(here)
     }
 
     /// Adds what the programs need in their environment.

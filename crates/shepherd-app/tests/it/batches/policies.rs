@@ -50,7 +50,13 @@ async fn who_decides_the_whole_is_named_for_every_item(world: &World, erin: &Per
     let (batch, _) = in_two_namespaces(world).await;
     let approve = format!("/approvals/{batch}/approve");
     let bob = world.as_(User::Bob).post(&approve, &json!({})).await;
-    bob.refused(403, "APPROVER_NOT_ELIGIBLE");
+    assert_eq!((bob.status, bob.code()), (400, "INVALID_BATCH_ITEMS"), "{}", bob.text);
+    let errors = &bob.body["field_errors"];
+    assert_eq!(errors.as_array().map(Vec::len), Some(1), "{errors}");
+    assert_eq!(
+        (&errors[0]["field"], &errors[0]["code"]),
+        (&json!("children[2]"), &json!("APPROVER_NOT_ELIGIBLE"))
+    );
     assert_eq!(
         of_children(&shown(world, &batch).await, "status"),
         ["PENDING_APPROVAL"; 2]
