@@ -30,6 +30,12 @@ async fn a_dump_is_restored_elsewhere_and_opens_with_the_key_of_the_installation
     succeeds(backup);
 
     let target = server(&[]).await;
+    // Roles belong to the server, and are in no dump of a database.
+    for role in ["shepherd_app", "shepherd_retention"] {
+        let mut create = target.program("createuser");
+        create.args(["--no-login", role]);
+        succeeds(create);
+    }
     let mut restore = target.program("pg_restore");
     restore.args(["--exit-on-error", "--dbname", DATABASE]).arg(&dump);
     succeeds(restore);
