@@ -1,3 +1,5 @@
+//! The table of keys and the structures agree, and so do both with the specification.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Precedence, types and refusals of values from files and the environment.
+
 use serde_json::json;
 
 use super::*;
