@@ -216,7 +216,13 @@ mod tests {
         );
 
         let hasty = pool();
-        hasty.supervise("deaf", |_| std::future::pending());
+        let began = Arc::new(Notify::new());
+        let begins = Arc::clone(&began);
+        hasty.supervise("deaf", move |_| {
+            begins.notify_one();
+            std::future::pending()
+        });
+        began.notified().await;
         assert!(
             !hasty.stop(Duration::from_millis(10)).await,
             "a deaf task is not awaited"

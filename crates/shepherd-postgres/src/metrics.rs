@@ -31,9 +31,7 @@ const STATE: &str = "SELECT jsonb_build_object( \
              FROM graphile_worker._private_jobs j \
              WHERE j.locked_at IS NULL AND j.attempts < j.max_attempts AND j.run_at <= now()), \
          'dead_letters', ({dead_letters}), \
-         'dead_tuple_ratio', coalesce((SELECT s.n_dead_tup::float8 / nullif(s.n_live_tup + s.n_dead_tup, 0) \
-             FROM pg_stat_user_tables s \
-             WHERE s.schemaname = 'graphile_worker' AND s.relname = '_private_jobs'), 0), \
+         'dead_tuple_ratio', coalesce((SELECT q.dead_ratio FROM queue_health q WHERE q.vacuum_due), 0), \
          'clusters', (SELECT coalesce(jsonb_agg(c), '[]') FROM (SELECT id, name, status FROM clusters) c), \
          'background_jobs', (SELECT coalesce(jsonb_agg(b), '[]') FROM ( \
              SELECT p.job, extract(epoch FROM p.succeeded_at)::float8 AS succeeded_at FROM periodic_jobs p \
