@@ -18,7 +18,9 @@ const TUNED: [(&str, &str); 7] = [
     ("heartbeats", VACUUM_OF_BEATS),
     (
         "audit_logs",
-        "autovacuum_vacuum_scale_factor=0.02,autovacuum_vacuum_threshold=5000",
+        // Rows are seldom changed, so that insertions have to count as well.
+        "autovacuum_vacuum_scale_factor=0.02,autovacuum_vacuum_threshold=5000,\
+         autovacuum_vacuum_insert_scale_factor=0.02,autovacuum_vacuum_insert_threshold=5000",
     ),
     (
         "domain_events",
