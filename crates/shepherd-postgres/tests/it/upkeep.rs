@@ -299,6 +299,11 @@ async fn a_reminder_is_about_an_undecided_ticket_that_is_no_child_and_leaves_it_
         format!("UPDATE approval_tickets SET parent_ticket_id = '{waits}', sequence_no = 1 WHERE id = '{child}'"),
     )
     .await?;
+    let batch = format!(
+        "INSERT INTO batch_approval_tickets (id, number, batch_type, environment, child_count, pending_count, request_hash, created_by) \
+         VALUES ('{waits}', next_batch_number(now()), 'BATCH_DELETE', 'test', 1, 1, 'hash', 'somebody')"
+    );
+    run(&world, batch).await?;
     let before = world.store.get_ticket(*waits).await?.ok_or("no ticket")?;
     let now = at(0) + TimeDelta::days(30);
     let mut work = world.begin().await?;

@@ -140,6 +140,11 @@ async fn the_oldest_come_first_and_whole_days_make_the_tiers() -> TestResult {
         ..Row::new(&world, 8, DAY * 9)
     };
     child.insert(&world).await?;
+    let batch = "INSERT INTO batch_approval_tickets \
+             (id, number, batch_type, environment, child_count, pending_count, power_action, request_hash, created_by) \
+         SELECT t.id, next_batch_number(now()), 'BATCH_POWER', t.environment, 1, 1, 'STOP', 'hash', 'somebody' \
+         FROM approval_tickets t WHERE t.request_type = 'BATCH_POWER'";
+    world.store.connection().execute_unprepared(batch).await?;
     let withdrawn = Row {
         status: "CANCELLED",
         ..Row::new(&world, 9, DAY * 9)
