@@ -96,7 +96,7 @@ async fn close_a_namespace(admin: &Caller) {
 async fn rows(world: &World) -> BTreeMap<String, i64> {
     let query = "SELECT table_name::text FROM information_schema.tables \
          WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name NOT IN \
-             ('heartbeats', 'leader_leases', 'login_attempts', 'user_sessions', 'rate_limit_counters')";
+             ('heartbeats', 'leader_leases', 'login_attempts', 'periodic_jobs', 'rate_limit_counters', 'user_sessions')";
     let mut rows = BTreeMap::new();
     for table in world.home.texts(query).await {
         rows.insert(table.clone(), world.home.count(&table).await);
