@@ -5,6 +5,7 @@ mod creation;
 mod decisions;
 mod fleet;
 mod floods;
+mod policies;
 mod refusals;
 
 use serde_json::{Value, json};

@@ -17,12 +17,12 @@ use crate::world::{User, World, text};
 
 const SYSTEMS: &str = "/admin/external-approval-systems";
 const CALLBACK: &str = "/webhooks/approval-callback";
-const SECRET: &str = "a secret of the board";
+pub const SECRET: &str = "a secret of the board";
 const NOTHING: &str = "01983f0e-0000-7000-8000-000000000000";
 
 /// How a system answers a ticket.
 #[derive(Clone, Copy)]
-enum Manner {
+pub enum Manner {
     /// Takes it, and gives it an id.
     Takes,
     /// Answers with a status, and points elsewhere.
@@ -57,7 +57,7 @@ impl Got {
 }
 
 /// A system of this machine.
-struct Board {
+pub struct Board {
     url: String,
     got: Arc<Mutex<Vec<Got>>>,
     verdict: Arc<Mutex<Value>>,
@@ -65,7 +65,7 @@ struct Board {
 }
 
 impl Board {
-    async fn start(manner: Manner) -> Self {
+    pub async fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://127.0.0.1:{}/board", listener.local_addr().unwrap().port());
         let got = Arc::new(Mutex::new(Vec::new()));
@@ -208,7 +208,7 @@ pub async fn hand_over(home: &Home, ticket: &str, system: &str) {
 }
 
 /// A system of this installation; answers its id.
-async fn set_up(world: &World, name: &str, board: &Board, change: Value) -> String {
+pub async fn set_up(world: &World, name: &str, board: &Board, change: Value) -> String {
     let mut system = json!({
         "name": name, "system_type": "webhook", "webhook_url": board.url, "webhook_secret": SECRET, "enabled": true,
         "poll_interval_seconds": 5, "status_mapping": {"Done": "approved"},
@@ -226,13 +226,13 @@ async fn request(world: &World, size: &str) -> String {
     text(&world.as_(User::Alice).post("/vms", &body).await.ok(202)["ticket_id"])
 }
 
-async fn submission(world: &World, ticket: &str, column: &str) -> String {
+pub async fn submission(world: &World, ticket: &str, column: &str) -> String {
     let query =
         format!("SELECT coalesce({column}::text, '') FROM external_approval_submissions WHERE ticket_id = '{ticket}'");
     world.home.texts(&query).await.pop().unwrap_or_default()
 }
 
-async fn reaches(world: &World, ticket: &str, state: &str) {
+pub async fn reaches(world: &World, ticket: &str, state: &str) {
     eventually(
         &format!("the submission of {ticket} is {state}"),
         PATIENCE,
