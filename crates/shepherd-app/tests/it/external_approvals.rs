@@ -386,16 +386,21 @@ async fn requesters_do_not_decide(world: &World, system: &str) {
     }
 }
 
-/// What an approver puts in the place of what the system saw waits for an approver.
-async fn consents_to_what_it_saw(world: &World) {
-    let ticket = request(world, "large").await;
-    reaches(world, &ticket, "SUBMITTED").await;
+/// Bob puts a spec with a larger disk in the place of what was asked for.
+pub async fn replace_spec(world: &World, ticket: &str) {
     let bob = world.as_(User::Bob);
     let mut spec = bob.get(&format!("/approvals/{ticket}")).await.ok(200)["original_spec"].clone();
     spec["disk_gb"] = json!(spec["disk_gb"].as_i64().unwrap_or_default() + 1);
     let body = json!({"modified_spec": spec, "modification_reason": "it needs more"});
     let path = format!("/admin/approvals/{ticket}/modified-spec");
     send(bob.request(Method::PUT, &path).json(&body)).await.ok(200);
+}
+
+/// What an approver puts in the place of what the system saw waits for an approver.
+async fn consents_to_what_it_saw(world: &World) {
+    let ticket = request(world, "large").await;
+    reaches(world, &ticket, "SUBMITTED").await;
+    replace_spec(world, &ticket).await;
     let approval = json!({
         "shepherd_ticket_id": ticket, "external_ticket_id": submission(world, &ticket, "external_id").await,
         "status": "approved", "approver": "dora",

@@ -1,13 +1,14 @@
 //! Policies and batches: a batch is no way around what a policy says of one of its items, nor of a request like it.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
     BATCHES, POWER, about, creation, everything_adds_up, generous, of_children, shown, submit, wait_for_batch,
 };
 use crate::client::send;
-use crate::external_approvals::{Board, Manner, SECRET, callback, hand_over, reaches, set_up, submission};
+use crate::external_approvals::{
+    Board, Manner, SECRET, callback, hand_over, reaches, replace_spec, set_up, submission,
+};
 use crate::server::ALL_ROLES;
 use crate::world::{Person, User, World, text};
 
@@ -124,13 +125,4 @@ async fn a_consent_to_the_whole_is_none_to_what_is_left_to_others(world: &World)
             format!("notifications WHERE resource_id = '{batch}' AND severity = 'warning' AND message LIKE '%{why}%'");
         assert!(world.home.count(&told).await > 0, "approvers are told why: {why}");
     }
-}
-
-async fn replace_spec(world: &World, ticket: &str) {
-    let bob = world.as_(User::Bob);
-    let mut spec = bob.get(&format!("/approvals/{ticket}")).await.ok(200)["original_spec"].clone();
-    spec["disk_gb"] = json!(spec["disk_gb"].as_i64().unwrap_or_default() + 1);
-    let body = json!({"modified_spec": spec, "modification_reason": "it needs more"});
-    let path = format!("/admin/approvals/{ticket}/modified-spec");
-    send(bob.request(Method::PUT, &path).json(&body)).await.ok(200);
 }
