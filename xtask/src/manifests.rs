@@ -5,13 +5,15 @@
 //! - `monitoring`: alerts and dashboards against the metrics there are and the handbook
 //! - `cluster`: what an API server says to all of it, without storing anything
 //!
-//! The chart is rendered by helm; without helm its templates stay unread, and the report says so.
+//! The chart is rendered by helm, and the alerts are tested by promtool. Without these programs that stays undone, and the
+//! report says so.
 
 mod cluster;
 mod monitoring;
 mod objects;
 mod values;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -24,10 +26,12 @@ use crate::workspace::Workspace;
 
 /// The chart, from the workspace root.
 const CHART: &str = "deploy/helm/shepherd";
+/// What the alerts are expected to say, from the workspace root.
+const ALERT_TESTS: &str = "deploy/monitoring/alerts.test.yaml";
 /// Folders of manifests that are applied as they are, from the workspace root.
 const PLAIN: [&str; 2] = ["deploy/clusters", "deploy/postgresql"];
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Options {
     /// Also ask the API server of this kubeconfig, by a dry run of every object
     #[arg(long)]
@@ -48,6 +52,10 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         None => println!("helm is not installed: the templates of {CHART} were not rendered"),
     }
     manifests.extend(rendered.unwrap_or_default());
+    match test_alerts(workspace.root()).await? {
+        Some(_) => println!("promtool tested the alerts"),
+        None => println!("promtool is not installed: the tests of the alerts were not run"),
+    }
     println!("{} objects were read", manifests.len());
     let mut findings = findings(workspace.root(), &manifests)?;
     if let Some(kubeconfig) = &options.kubeconfig {
@@ -129,37 +137,33 @@ async fn render(root: &Path) -> anyhow::Result<Option<Vec<Manifest>>> {
 
 /// What helm says; `None` when it is not installed.
 async fn helm(arguments: &[&str], chart: &Path, values: Option<&Path>) -> anyhow::Result<Option<String>> {
-    let mut command = Command::new("helm");
-    command.args(arguments).arg(chart).stdin(Stdio::null());
+    let mut arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+    arguments.push(chart.as_os_str());
     if let Some(values) = values {
-        command.arg("--values").arg(values);
+        arguments.extend([OsStr::new("--values"), values.as_os_str()]);
     }
-    let output = match command.output().await {
+    tool("helm", &arguments).await
+}
+
+/// Whether Prometheus takes the alerts, and whether they say what their tests expect; `None` when promtool is not
+/// installed.
+async fn test_alerts(root: &Path) -> anyhow::Result<Option<String>> {
+    let tests = root.join(ALERT_TESTS);
+    let arguments = [OsStr::new("test"), OsStr::new("rules"), tests.as_os_str()];
+    tool("promtool", &arguments).await
+}
+
+/// What a program of somebody else's says; `None` when it is not installed.
+async fn tool(program: &str, arguments: &[&OsStr]) -> anyhow::Result<Option<String>> {
+    let output = match Command::new(program).args(arguments).stdin(Stdio::null()).output().await {
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context("run helm"),
+        Err(error) => return Err(error).with_context(|| format!("run {program}")),
     };
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!(
-            "helm {}: {said}{}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let causes = String::from_utf8_lossy(&output.stderr);
+        bail!("{program} {}: {said}{causes}", arguments.join(OsStr::new(" ")).display());
     }
     Ok(Some(said))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_lies_below_deploy_is_in_order() {
-        let workspace = Workspace::find().unwrap();
-        let manifests = plain(workspace.root()).unwrap();
-        assert!(manifests.len() >= 10, "{} objects", manifests.len());
-        let findings = findings(workspace.root(), &manifests).unwrap();
-        assert!(findings.is_empty(), "{findings:#?}");
-    }
 }

@@ -9,7 +9,7 @@ use shepherd_testkit::postgres::{PostgresServer, RUN_VARIABLE, SERVER_VARIABLE, 
 use crate::progress::{Step, seconds};
 use crate::signals::Signals;
 use crate::workspace::Workspace;
-use crate::{compile, docs, examples, openapi, tidy};
+use crate::{compile, docs, examples, manifests, openapi, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -31,6 +31,7 @@ enum Work {
     Examples,
     Tidy,
     Documentation,
+    Manifests,
     OpenApi,
 }
 
@@ -40,7 +41,7 @@ struct Stage {
     is_in_fast_run: bool,
 }
 
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 10] = [
     Stage {
         name: "formatting",
         work: Work::Cargo(&["fmt", "--all", "--check"]),
@@ -54,6 +55,11 @@ const STAGES: [Stage; 9] = [
     Stage {
         name: "documentation",
         work: Work::Documentation,
+        is_in_fast_run: true,
+    },
+    Stage {
+        name: "manifests",
+        work: Work::Manifests,
         is_in_fast_run: true,
     },
     Stage {
@@ -146,6 +152,7 @@ async fn run_stage(workspace: &Workspace, work: Work, database: &mut Database) -
         Work::Examples => examples::run(workspace).await,
         Work::Tidy => tidy::run(workspace),
         Work::Documentation => docs::check_and_build(workspace).await,
+        Work::Manifests => manifests::run(workspace, &manifests::Options::default()).await,
         Work::OpenApi => check_openapi(workspace).await,
     };
     match result {

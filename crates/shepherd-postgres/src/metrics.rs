@@ -32,6 +32,9 @@ const STATE: &str = "SELECT jsonb_build_object( \
              WHERE j.locked_at IS NULL AND j.attempts < j.max_attempts AND j.run_at <= now()), \
          'dead_letters', ({dead_letters}), \
          'dead_tuple_ratio', coalesce((SELECT q.dead_ratio FROM queue_health q WHERE q.vacuum_due), 0), \
+         'vacuum_overdue_seconds', coalesce((SELECT q.seconds_since_vacuum FROM queue_health q WHERE q.vacuum_due), 0), \
+         'audit_push_failing_seconds', (SELECT coalesce(extract(epoch FROM $1::timestamptz - min(w.failing_since)), 0) \
+             ::float8 FROM audit_webhooks w WHERE w.enabled), \
          'clusters', (SELECT coalesce(jsonb_agg(c), '[]') FROM (SELECT id, name, status FROM clusters) c), \
          'background_jobs', (SELECT coalesce(jsonb_agg(b), '[]') FROM ( \
              SELECT p.job, extract(epoch FROM p.succeeded_at)::float8 AS succeeded_at FROM periodic_jobs p \

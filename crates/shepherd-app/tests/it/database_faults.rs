@@ -147,7 +147,15 @@ async fn all_connections_are_taken(world: &World, url: &str) {
     }
     is_ready(world, true).await;
     alice.get("/systems").await.ok(200);
-    world.running_vm("dev").await;
+    let ticket = world.request_vm("dev").await;
+    let path = format!("/approvals/{ticket}/approve");
+    // Leases were lost, so the cluster may have to be listed anew first.
+    eventually("the ticket is approved", PATIENCE, async || {
+        let reply = world.as_(User::Bob).post(&path, &json!({})).await;
+        (reply.status == 204).then_some(())
+    })
+    .await;
+    world.wait_for_ticket(&ticket, "COMPLETED").await;
 }
 
 async fn take_every_connection(url: &str) -> Vec<PgConnection> {

@@ -45,6 +45,10 @@ pub struct StateSample {
     pub dead_letters: u64,
     /// Share of dead rows in the table of jobs, 0 to 1.
     pub dead_tuple_ratio: f64,
+    /// How long ago the table of jobs was vacuumed, in seconds; 0 while no vacuum is due.
+    pub vacuum_overdue_seconds: f64,
+    /// For how long the receiver of audit rows that has failed longest has failed, in seconds; 0 while none does.
+    pub audit_push_failing_seconds: f64,
     /// All clusters that are registered.
     pub clusters: Vec<ClusterState>,
     /// When background jobs did their work last.
@@ -118,6 +122,8 @@ pub fn show_state(sample: &StateSample) {
     gauge!("queue_oldest_available_seconds").set(sample.oldest_available_seconds);
     gauge!("queue_dead_letters_total").set(number(sample.dead_letters));
     gauge!("queue_dead_tuple_ratio").set(sample.dead_tuple_ratio);
+    gauge!("queue_vacuum_overdue_seconds").set(sample.vacuum_overdue_seconds);
+    gauge!("audit_push_failing_seconds").set(sample.audit_push_failing_seconds);
     clusters::registered(sample.clusters.iter().map(|cluster| (cluster.id, cluster.name.clone())));
     for cluster in &sample.clusters {
         clusters::status(&cluster.name, cluster.status);

@@ -159,6 +159,15 @@ fn names_of(seen: &Value, status: &str) -> BTreeSet<String> {
     found.map(|child| text(&child["resource_name"])).collect()
 }
 
+/// The names of what failed, and why.
+fn failures(seen: &Value) -> Vec<String> {
+    let children = children(seen);
+    let failed = children.iter().filter(|child| child["status"] == "FAILED");
+    failed
+        .map(|child| format!("{} {}", child["resource_name"], child["error_code"]))
+        .collect()
+}
+
 fn count(names: &BTreeSet<String>) -> i64 {
     i64::try_from(names.len()).expect("a small number")
 }
@@ -211,7 +220,8 @@ async fn what_is_gone_stays_failed(world: &World, batch: &str, machines: &[Machi
     assert_eq!(answer["affected_count"], count(&failed) - 1);
     let seen = wait_for_batch(world, batch, "PARTIAL_SUCCESS").await;
     let done = count(&names_of(&seen, "COMPLETED"));
-    assert_eq!(done + 1, i64::try_from(MACHINES).expect("a small number"));
+    let expected = i64::try_from(MACHINES).expect("a small number");
+    assert_eq!(done + 1, expected, "{:?}", failures(&seen));
     assert_eq!(counters(&seen), [done, 1, 0, 0, 0]);
     let all = machines.iter().map(|machine| machine.name.clone());
     only_these_run(world, &all.filter(|name| *name != gone.name).collect()).await;

@@ -72,7 +72,18 @@ async fn a_kubevirt_that_breaks_is_noted(world: &World, path: &str) {
     assert!(cluster.put_status("KubeVirt", "kubevirt", "kubevirt", kubevirt("v1.7.0", "Deploying")));
     let shown = wait_for_status(world, path, "UNHEALTHY").await;
     assert_eq!(shown["status_reason"], "KUBEVIRT_DEPLOYING");
+    an_approver_hears_what_speaks_against_the_only_cluster(world).await;
     assert!(cluster.put_status("KubeVirt", "kubevirt", "kubevirt", kubevirt("v1.7.0", "Deployed")));
     let shown = wait_for_status(world, path, "HEALTHY").await;
     assert_eq!(shown.get("status_reason"), None);
+}
+
+/// Nobody has to choose where there is no choice; that the cluster is not well says more.
+async fn an_approver_hears_what_speaks_against_the_only_cluster(world: &World) {
+    let ticket = world.request_vm("dev").await;
+    let path = format!("/approvals/{ticket}/approve");
+    let refused = world.as_(User::Bob).post(&path, &json!({})).await;
+    assert!(!refused.header("retry-after").is_empty(), "{}", refused.text);
+    let params = refused.refused(503, "CLUSTER_UNHEALTHY");
+    assert_eq!(params, json!({"cluster": "test-1", "status": "UNHEALTHY"}));
 }

@@ -242,7 +242,9 @@ pub(in crate::execution) fn environment_changed(namespace: &NamespaceRecord, req
         .with("cluster_env", requested.as_str())
 }
 
-/// The cluster that was chosen, or the only one that is eligible; none when that cannot be found out.
+/// The cluster that was chosen, or the only one that is eligible; none when that cannot be found out. Where the
+/// environment has a single cluster it is that one, eligible or not: what speaks against it says more than that somebody
+/// has to choose.
 async fn choose_cluster(
     platform: &Platform,
     ticket: &TicketRecord,
@@ -257,10 +259,13 @@ async fn choose_cluster(
     }
     let Some(size) = size else { return Ok(None) };
     let mut clusters = platform.read.enabled_clusters().await?;
-    clusters.retain(|cluster| gate::open(cluster).is_ok());
-    let candidates: Vec<_> = clusters.iter().map(ClusterRecord::candidate).collect();
-    let only = match placement::eligible(&candidates, &spec.namespace, ticket.environment, size)[..] {
-        [only] => Some(only.id),
+    clusters.retain(|cluster| cluster.environment == ticket.environment);
+    let open = clusters.iter().filter(|cluster| gate::open(cluster).is_ok());
+    let candidates: Vec<_> = open.map(ClusterRecord::candidate).collect();
+    let eligible = placement::eligible(&candidates, &spec.namespace, ticket.environment, size);
+    let only = match (&eligible[..], &clusters[..]) {
+        ([only], _) => Some(only.id),
+        ([], [only]) => Some(only.id),
         _ => None,
     };
     let found = only.and_then(|id| clusters.into_iter().find(|cluster| cluster.id == id));
