@@ -155,7 +155,12 @@ async fn test_alerts(root: &Path) -> anyhow::Result<Option<String>> {
 
 /// What a program of somebody else's says; `None` when it is not installed.
 async fn tool(program: &str, arguments: &[&OsStr]) -> anyhow::Result<Option<String>> {
-    let output = match Command::new(program).args(arguments).stdin(Stdio::null()).output().await {
+    let output = match Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await
+    {
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("run {program}")),
@@ -163,7 +168,10 @@ async fn tool(program: &str, arguments: &[&OsStr]) -> anyhow::Result<Option<Stri
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let causes = String::from_utf8_lossy(&output.stderr);
-        bail!("{program} {}: {said}{causes}", arguments.join(OsStr::new(" ")).display());
+        bail!(
+            "{program} {}: {said}{causes}",
+            arguments.join(OsStr::new(" ")).display()
+        );
     }
     Ok(Some(said))
 }

@@ -1,6 +1,7 @@
 //! The composition root: every adapter is constructed and wired here, by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use shepherd_crypto::{KeyRing, MasterKey};
@@ -25,6 +26,11 @@ use crate::host::{SystemClock, UuidV7Source};
 use crate::reload::Follower;
 use crate::telemetry::OpenTelemetryContext;
 
+/// Connections for migrations: one holds the lock, the queue's library and the steps have the others.
+const MIGRATION_CONNECTIONS: u32 = 4;
+/// Sessions that leases, heartbeats and notifications need beside those of the worker.
+const BESIDE_WORKERS: u32 = 5;
+
 /// Everything a command needs.
 pub struct Wired {
     /// The store, for the worker and for health.
@@ -42,16 +48,39 @@ pub struct Wired {
 /// # Errors
 /// When the address cannot be understood or the database does not answer.
 pub async fn connect(config: &Config) -> anyhow::Result<PgStore> {
+    open(&connect_options(config)?).await
+}
+
+/// The same for migrations: a step may take as long as it needs. It waits for a lock no longer than everything else does,
+/// since requests would wait behind it.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_for_migrations(config: &Config) -> anyhow::Result<PgStore> {
+    let mut options = connect_options(config)?;
+    options.statement_timeout = Duration::ZERO;
+    options.max_connections = MIGRATION_CONNECTIONS;
+    options.min_connections = 1;
+    open(&options).await
+}
+
+fn connect_options(config: &Config) -> anyhow::Result<ConnectOptions> {
     let database = &config.database;
     let mut options = ConnectOptions::new(database.connection_url().context("database.url")?);
     options.session_url = database.session_url().context("database.worker_host")?;
     options.max_connections = database.max_conns;
     options.min_connections = database.min_conns;
+    let workers = u32::try_from(config.queue.max_workers).unwrap_or(u32::MAX);
+    options.max_session_connections = workers.saturating_add(BESIDE_WORKERS);
     options.max_lifetime = database.max_conn_lifetime;
     options.idle_timeout = database.max_conn_idle_time;
     options.lock_timeout = database.lock_timeout;
     options.statement_timeout = database.statement_timeout;
-    PgStore::connect(&options)
+    Ok(options)
+}
+
+async fn open(options: &ConnectOptions) -> anyhow::Result<PgStore> {
+    PgStore::connect(options)
         .await
         .context("the database cannot be reached (database.url or database.host, .port, .user, .password)")
 }

@@ -13,6 +13,7 @@ mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -21,6 +22,8 @@ use crate::config;
 use crate::extensions::Extensions;
 use crate::{bootstrap, http, telemetry};
 
+/// How long threads may take to end once everything else has.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The version, and the commit that it was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHEPHERD_BUILD"), ")");
 
@@ -121,11 +124,11 @@ fn run(cli: Cli, extensions: &Extensions) -> anyhow::Result<()> {
         .context("the runtime cannot start")?;
     let instance = bootstrap::instance_name();
     // Ends before the runtime does, which sends what is traced.
-    let (_telemetry, log) = telemetry::init(&loaded.config, &instance, runtime.handle())?;
+    let (telemetry, log) = telemetry::init(&loaded.config, &instance, runtime.handle())?;
     if provided.is_err() {
         tracing::debug!("a TLS provider was installed before");
     }
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match cli.command {
             Command::Serve(options) => serve::run(loaded, &instance, extensions, options, log).await,
             Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
@@ -136,5 +139,9 @@ fn run(cli: Cli, extensions: &Extensions) -> anyhow::Result<()> {
             Command::Keys { what } => keys::run(loaded.config, what).await,
             Command::Openapi | Command::Config { .. } => Ok(()),
         }
-    })
+    });
+    drop(telemetry);
+    // What blocks a thread, such as a name server that does not answer, does not keep the process from ending.
+    runtime.shutdown_timeout(LAST_WORDS);
+    outcome
 }

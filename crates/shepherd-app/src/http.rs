@@ -59,6 +59,7 @@ pub struct Api {
     routes: fallback::Routes,
     document: web::Bytes,
     tasks: TaskPool,
+    looked: health::Looked,
 }
 
 /// The parts of the product that one process runs.
@@ -102,6 +103,7 @@ impl Api {
             routes: fallback::Routes::of(&document),
             document: serde_json::to_vec(&document)?.into(),
             tasks,
+            looked: health::Looked::default(),
         })
     }
 

@@ -12,7 +12,8 @@ use crate::dead_letters;
 use crate::statement::{fetch_one, values};
 use crate::store::PgStore;
 
-/// Loops that a lease holds, and workers, show their work by their heartbeats.
+/// Loops that a lease holds, and workers, show their work by their heartbeats. So do watches: what nobody watches, for
+/// whatever reason, is as far behind as what a watch has not listed yet.
 const STATE: &str = "SELECT jsonb_build_object( \
          'pending', (SELECT coalesce(jsonb_agg(p), '[]') FROM ( \
              SELECT t.environment, floor(extract(epoch FROM $1::timestamptz - t.created_at) / 86400)::bigint AS days, \
@@ -35,7 +36,14 @@ const STATE: &str = "SELECT jsonb_build_object( \
          'vacuum_overdue_seconds', coalesce((SELECT q.seconds_since_vacuum FROM queue_health q WHERE q.vacuum_due), 0), \
          'audit_push_failing_seconds', (SELECT coalesce(extract(epoch FROM $1::timestamptz - min(w.failing_since)), 0) \
              ::float8 FROM audit_webhooks w WHERE w.enabled), \
-         'clusters', (SELECT coalesce(jsonb_agg(c), '[]') FROM (SELECT id, name, status FROM clusters) c), \
+         'clusters', (SELECT coalesce(jsonb_agg(f), '[]') FROM ( \
+             SELECT c.id, c.name, c.status, c.enabled, CASE \
+                 WHEN w.state = 'LIVE' AND b.at > now() - interval '30 seconds' THEN 0 \
+                 WHEN w.state = 'LIVE' THEN extract(epoch FROM now() - coalesce(b.at, w.since))::float8 \
+                 ELSE extract(epoch FROM now() - coalesce(w.since, c.updated_at))::float8 END AS watcher_lag_seconds \
+             FROM clusters c LEFT JOIN cluster_watches w ON w.cluster_id = c.id \
+             LEFT JOIN LATERAL (SELECT max(h.at) AS at FROM heartbeats h \
+                 WHERE h.kind = 'watcher' AND h.subject = c.id::text) b ON true) f), \
          'background_jobs', (SELECT coalesce(jsonb_agg(b), '[]') FROM ( \
              SELECT p.job, extract(epoch FROM p.succeeded_at)::float8 AS succeeded_at FROM periodic_jobs p \
              UNION ALL \
@@ -53,11 +61,13 @@ impl MetricsQueries for PgStore {
     }
 
     fn pool_connections(&self) -> PoolConnections {
-        let pool = self.db.get_postgres_connection_pool();
-        let idle = u64::try_from(pool.num_idle()).unwrap_or(u64::MAX);
-        PoolConnections {
-            idle,
-            used: u64::from(pool.size()).saturating_sub(idle),
+        let mut all = PoolConnections::default();
+        for pool in self.pools() {
+            let idle = u64::try_from(pool.num_idle()).unwrap_or(u64::MAX);
+            all.idle += idle;
+            all.used += u64::from(pool.size()).saturating_sub(idle);
+            all.limit += u64::from(pool.options().get_max_connections());
         }
+        all
     }
 }

@@ -81,6 +81,7 @@ impl TaskHandler for PeriodicTask {
         let Some(handler) = dispatch.periodic.as_ref() else {
             return Err(JobFailure("no handler is registered".to_owned()));
         };
+        let _in_hand = dispatch.pulse.take();
         if let Err(error) = execute(&dispatch.store.db, FORGET_FAILURES, values![TASK, lane(&self.job)]).await {
             tracing::warn!(%error, job = %self.job, "earlier failures of a periodic job could not be forgotten");
         }

@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgConnection, PgPoolOptions};
-use sea_orm::sqlx::{self, Row as _};
+use sea_orm::sqlx::{self, PgPool, Row as _};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, TransactionTrait as _};
+use serde::Deserialize;
 use shepherd_ports::health::{Asked, QueueHealth, QueueHealthQueries, SignsOfLife, StoreHealth};
 use shepherd_ports::{RepositoryError, UnitOfWork, UnitOfWorkFactory};
 
 use crate::errors::store_error;
 use crate::health;
-use crate::statement::select_one;
+use crate::statement::{fetch_one, select_one};
 use crate::unit_of_work::PgUnitOfWork;
 
 /// Room for every statement of this crate and of the queue on each connection.
@@ -174,6 +175,36 @@ async fn require_writable(session: &mut PgConnection) -> Result<(), sqlx::Error>
     Ok(())
 }
 
+/// A pooler passes no settings of sessions on. Transactions bring their limits along; single statements have those of
+/// the role, and it is up to the operator to set them.
+async fn advise_limits(db: &DatabaseConnection) -> Result<(), RepositoryError> {
+    let sql = "SELECT jsonb_build_object('statement_timeout', current_setting('statement_timeout'), \
+               'timezone', current_setting('TimeZone')) AS doc";
+    let Some(found) = fetch_one::<SessionSettings>(db, sql, Vec::new()).await? else {
+        return Ok(());
+    };
+    let SessionSettings {
+        statement_timeout,
+        timezone,
+    } = found;
+    if statement_timeout == "0" || !["UTC", "Etc/UTC"].contains(&timezone.as_str()) {
+        tracing::warn!(
+            statement_timeout,
+            timezone,
+            "sessions behind the pooler have no limit or another time zone: ALTER ROLE ... SET statement_timeout, \
+             lock_timeout and timezone for the role of this installation"
+        );
+    }
+    Ok(())
+}
+
+/// Settings of a session that somebody else has set up.
+#[derive(Deserialize)]
+struct SessionSettings {
+    statement_timeout: String,
+    timezone: String,
+}
+
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectOptions")
@@ -218,6 +249,7 @@ impl PgStore {
         let session = Database::connect(options.session_pool(url))
             .await
             .map_err(store_error)?;
+        advise_limits(&db).await?;
         Ok(Self {
             db,
             session,
@@ -241,6 +273,14 @@ impl PgStore {
             session.close().await.map_err(store_error)?;
         }
         closed
+    }
+
+    /// The pool, or both.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &PgPool> {
+        let second = self.limits.is_some().then_some(&self.session);
+        std::iter::once(&self.db)
+            .chain(second)
+            .map(DatabaseConnection::get_postgres_connection_pool)
     }
 
     pub(crate) async fn transaction(&self) -> Result<PgUnitOfWork, RepositoryError> {

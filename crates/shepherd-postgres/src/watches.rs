@@ -41,11 +41,13 @@ const BEGIN: &str = concat!(
          (SELECT w.state FROM cluster_watches w WHERE w.cluster_id = held.id), 'STARTING')) AS doc FROM held"
 );
 
+/// `since` says since when the rows follow the cluster, or do not, whichever way they do not.
 const SET_STATE: &str = concat!(
     held!(),
     ", noted AS ( \
          INSERT INTO cluster_watches AS w (cluster_id, state, since) SELECT held.id, $5, $6 FROM held \
-         ON CONFLICT (cluster_id) DO UPDATE SET state = excluded.state, since = excluded.since \
+         ON CONFLICT (cluster_id) DO UPDATE SET state = excluded.state, \
+             since = CASE WHEN 'LIVE' IN (w.state, excluded.state) THEN excluded.since ELSE w.since END \
          WHERE w.state <> excluded.state \
      ) \
      SELECT to_jsonb(held.id) AS doc FROM held"

@@ -13,6 +13,8 @@
 //! - Jobs that wait in the local queue are locked by this worker and are recovered with it.
 //! - Periodic jobs come from its cron, which adds each once per period over all workers ([`crate::periodic`]).
 
+mod pulse;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use graphile_worker::{IntoTaskHandlerResult, LocalQueueConfig, TaskHandler, WorkerContext};
+use graphile_worker::{IntoTaskHandlerResult, LocalQueueConfig, LocalQueueGetJobsComplete, TaskHandler, WorkerContext};
 use serde::{Deserialize, Serialize};
 use shepherd_domain::ids::EventId;
 use shepherd_ports::queue::{EventJobHandler, JobVerdict, PeriodicJobHandler};
@@ -28,6 +30,8 @@ use shepherd_ports::queue::{EventJobHandler, JobVerdict, PeriodicJobHandler};
 use crate::periodic::{self, PeriodicTask};
 use crate::queue::{TASK, retire};
 use crate::store::PgStore;
+
+pub use pulse::WorkerPulse;
 
 /// Pause before the worker is set up again after a failure, doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -55,6 +59,8 @@ pub struct WorkerOptions {
     pub local_queue_size: usize,
     /// How long running jobs may go on after the shutdown began; then they are given back.
     pub shutdown_grace: Duration,
+    /// Shows whether the worker works.
+    pub pulse: WorkerPulse,
 }
 
 impl Default for WorkerOptions {
@@ -68,6 +74,7 @@ impl Default for WorkerOptions {
             sweep: Duration::from_secs(10),
             local_queue_size: 2,
             shutdown_grace: Duration::from_secs(20),
+            pulse: WorkerPulse::default(),
         }
     }
 }
@@ -92,6 +99,7 @@ impl QueueWorker {
             store,
             handler,
             periodic,
+            pulse: options.pulse.clone(),
         };
         let mut pause = FIRST_PAUSE;
         while shutdown.clone().now_or_never().is_none() {
@@ -122,6 +130,13 @@ async fn run_once(dispatch: &Dispatch, options: &WorkerOptions, shutdown: Shutdo
         .define_job::<EventTask>()
         .add_extension(dispatch.clone())
         .local_queue(ahead)
+        .on(LocalQueueGetJobsComplete, {
+            let pulse = options.pulse.clone();
+            move |_| {
+                pulse.looked();
+                std::future::ready(())
+            }
+        })
         .heartbeat_interval(options.heartbeat)
         .sweep_threshold(options.recovery_threshold)
         .sweep_interval(options.sweep)
@@ -147,6 +162,7 @@ pub(crate) struct Dispatch {
     pub(crate) store: PgStore,
     handler: Arc<dyn EventJobHandler>,
     pub(crate) periodic: Option<Arc<dyn PeriodicJobHandler>>,
+    pub(crate) pulse: WorkerPulse,
 }
 
 impl fmt::Debug for Dispatch {
@@ -182,6 +198,7 @@ async fn carry_out(event: EventId, context: &WorkerContext) -> Result<(), JobFai
     let Some(dispatch) = context.get_ext::<Dispatch>() else {
         return Err(JobFailure("no handler is registered".to_owned()));
     };
+    let _in_hand = dispatch.pulse.take();
     match dispatch.handler.run(event).await {
         Ok(JobVerdict::Done) => Ok(()),
         Ok(JobVerdict::DeadLetter(reason)) => {

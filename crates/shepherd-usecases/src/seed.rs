@@ -124,6 +124,10 @@ async fn seed_admin(
     context: &RequestContext,
     admin_password: Zeroizing<String>,
 ) -> Result<bool, UseCaseError> {
+    // A password that nobody gets need not please anybody: what once was a good one may have been taken away since.
+    if has_admin(platform).await? {
+        return Ok(false);
+    }
     password::check(
         &platform.settings().password_policy,
         "SEED_ADMIN_PASSWORD",

@@ -21,7 +21,7 @@ pub(super) enum Direction {
 }
 
 pub(super) async fn run(config: &Config, direction: Direction) -> anyhow::Result<()> {
-    let store = bootstrap::connect(config).await?;
+    let store = bootstrap::connect_for_migrations(config).await?;
     let database = store.connection();
     match direction {
         Direction::Up => {

@@ -11,15 +11,15 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use shepherd_ports::leases::HeartbeatKind;
 use shepherd_ports::queue::PeriodicJobHandler;
-use shepherd_postgres::{QueueWorker, WorkerOptions};
-use shepherd_usecases::audit_webhook;
+use shepherd_postgres::{QueueWorker, WorkerOptions, WorkerPulse};
 use shepherd_usecases::controllers;
 use shepherd_usecases::execution::Executor;
 use shepherd_usecases::external_approval;
 use shepherd_usecases::schema;
 use shepherd_usecases::upkeep::{self, Upkeep};
+use shepherd_usecases::{Platform, audit_webhook};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::seed::refuse_pending;
 use crate::bootstrap::{self, Wired};
@@ -71,12 +71,14 @@ pub(super) async fn run(
         worker: options.roles.contains(&Role::Worker),
         controllers: options.roles.contains(&Role::Controllers),
     };
-    let store = bootstrap::connect(&config).await?;
-    if config.database.auto_migrate {
-        migrations::up(store.connection()).await.context("migrations")?;
-    }
-    refuse_pending(&store).await?;
-    let wired = bootstrap::wire_as(instance, &config, store, extensions).await?;
+    // The database may be slow, and another replica may be in the middle of a long migration.
+    let wired = tokio::select! {
+        wired = wire(instance, &config, extensions) => wired?,
+        () = stop_requested(&mut terminate, &mut interrupt) => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        }
+    };
     let pool = TaskPool::new(Handle::current());
     scrape::start(&config.metrics, gathered, &pool)?;
     show_state(&wired, &pool);
@@ -121,8 +123,7 @@ pub(super) async fn run(
     tokio::pin!(ended);
     tokio::select! {
         result = &mut ended => result.context("the server ended")?,
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        () = stop_requested(&mut terminate, &mut interrupt) => {}
     }
     // Together, so that the worker claims nothing while the last requests are answered.
     let stop_api = async {
@@ -149,6 +150,25 @@ pub(super) async fn run(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn wire(instance: &str, config: &Config, extensions: &Extensions) -> anyhow::Result<Wired> {
+    if config.database.auto_migrate {
+        let store = bootstrap::connect_for_migrations(config).await?;
+        migrations::up(store.connection()).await.context("migrations")?;
+        store.close().await?;
+    }
+    let store = bootstrap::connect(config).await?;
+    refuse_pending(&store).await?;
+    bootstrap::wire_as(instance, config, store, extensions).await
+}
+
+/// Waits until somebody wants the process to end.
+async fn stop_requested(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
 }
 
 fn start_api(config: &Config, api: Api) -> anyhow::Result<actix_web::dev::Server> {
@@ -219,26 +239,38 @@ async fn run_controllers(wired: &Wired, pool: &TaskPool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The worker says that it is alive.
+async fn beat(platform: &Platform) {
+    let instance = &platform.settings().controllers.instance;
+    if let Err(error) = platform.leases.beat(HeartbeatKind::Worker, instance, "queue").await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the worker could not say that it is alive"
+        );
+    }
+}
+
 async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::Result<()> {
     let instance = wired.platform.settings().controllers.instance.clone();
     let heartbeat = config.queue.heartbeat;
+    let pulse = WorkerPulse::default();
+    // Others recover the jobs of a worker that has been silent for so long.
+    let silence = config.queue.recovery_threshold + config.queue.poll_interval;
     // The first beat is awaited, so that readiness never sees a worker that has not begun to say it is there.
     wired
         .platform
         .leases
         .beat(HeartbeatKind::Worker, &instance, "queue")
         .await?;
-    let platform = Arc::clone(&wired.platform);
+    let (platform, felt) = (Arc::clone(&wired.platform), pulse.clone());
     pool.supervise_loop("worker heartbeat", move || {
-        let platform = Arc::clone(&platform);
+        let (platform, felt) = (Arc::clone(&platform), felt.clone());
         async move {
             loop {
-                let instance = &platform.settings().controllers.instance;
-                if let Err(error) = platform.leases.beat(HeartbeatKind::Worker, instance, "queue").await {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the worker could not say that it is alive"
-                    );
+                if felt.is_felt(silence) {
+                    beat(&platform).await;
+                } else {
+                    tracing::warn!(?silence, "the worker has not looked at the queue");
                 }
                 tokio::time::sleep(heartbeat).await;
             }
@@ -253,6 +285,7 @@ async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::
         // A little less than the whole, so that jobs which do not end in time can still be given back.
         shutdown_grace: config.server.shutdown_timeout * 4 / 5,
         sweep: config.queue.recovery_threshold / 4,
+        pulse,
         ..WorkerOptions::default()
     };
     let handler = Arc::new(Executor::new(

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::{ApiRate, Secret};
@@ -216,8 +217,10 @@ impl DatabaseConfig {
         // A host that the URL refuses is reported by the connection attempt, with its name.
         let _ = url.set_host(Some(&self.host));
         let _ = url.set_port(Some(self.port));
-        let _ = url.set_username(&self.user);
-        let _ = url.set_password(self.password.as_deref());
+        // The URL itself would leave a percent sign alone, and whoever reads it would decode it.
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let _ = url.set_username(&encoded(&self.user));
+        let _ = url.set_password(self.password.as_deref().map(encoded).as_deref());
         url.set_path(&self.database);
         url.query_pairs_mut().append_pair("sslmode", &self.sslmode);
         Ok(url.into())
@@ -235,5 +238,33 @@ impl DatabaseConfig {
             let _ = url.set_port(Some(port));
         }
         Ok(Some(url.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_arrives_as_it_was_given() {
+        for password in ["ab%41cd", "100%", "p@ss/w:rd?#&", "schön geheim", "+ -"] {
+            let config = DatabaseConfig {
+                password: Some(Secret::new(password.to_owned())),
+                user: "she%20pherd".to_owned(),
+                worker_host: Some("db.example.org".to_owned()),
+                ..DatabaseConfig::default()
+            };
+            for url in [config.connection_url().unwrap(), config.session_url().unwrap().unwrap()] {
+                let url = url::Url::parse(&url).unwrap();
+                let read = |text: &str| {
+                    percent_encoding::percent_decode_str(text)
+                        .decode_utf8()
+                        .unwrap()
+                        .into_owned()
+                };
+                assert_eq!(read(url.password().unwrap()), password);
+                assert_eq!(read(url.username()), "she%20pherd");
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, get, web};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use shepherd_domain::problem::{ErrorCode, Problem};
 use shepherd_ports::RepositoryError;
 use shepherd_ports::health::{Asked, SignsOfLife};
 use shepherd_usecases::controllers::health::LEASE;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::error::ErrorBody;
@@ -24,6 +25,8 @@ use super::{Api, Roles};
 const PING: Duration = Duration::from_secs(2);
 /// How long it may then take over any other question.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long what was found holds.
+const HOLDS: Duration = Duration::from_millis(500);
 /// Age from which a worker or a taker of leases counts as silent.
 const SILENT: Duration = Duration::from_secs(60);
 /// Age from which a watcher counts as silent.
@@ -65,7 +68,7 @@ pub(super) async fn ready(api: web::Data<Api>) -> Answer {
     if api.tasks.is_stopping() {
         return Err(not_ready(&BTreeMap::from([("process", "stopping")])).into());
     }
-    let found = look(&api).await;
+    let found = looked_lately(&api).await;
     let checks = found.checks(api.roles);
     if !found.serves(api.roles) {
         return Err(not_ready(&names(&checks)).into());
@@ -121,6 +124,23 @@ enum Found {
         /// Nothing when they could not be read in time.
         signs: Option<SignsOfLife>,
     },
+}
+
+/// What the last look found.
+#[derive(Default)]
+pub(super) struct Looked(Mutex<Option<(Instant, Found)>>);
+
+/// Anybody may ask, so the database is asked once for all who ask at about the same time.
+async fn looked_lately(api: &Api) -> Found {
+    let mut looked = api.looked.0.lock().await;
+    if let Some((at, found)) = *looked
+        && at.elapsed() < HOLDS
+    {
+        return found;
+    }
+    let found = look(api).await;
+    *looked = Some((Instant::now(), found));
+    found
 }
 
 async fn look(api: &Api) -> Found {

@@ -1,6 +1,10 @@
 //! The commands an operator begins with, and what stops a start.
 
-use crate::server::{Home, Replica, SEEDED_PASSWORD, workspace};
+use std::time::Duration;
+
+use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection};
+
+use crate::server::{Home, PATIENCE, Replica, SEEDED_PASSWORD, eventually, workspace};
 use crate::world::World;
 
 /// 32 bytes that no installation of a test has.
@@ -36,6 +40,63 @@ async fn seeding_twice_changes_nothing() {
     let second = home.seed().await;
     assert!(!second.contains("created"), "{second}");
     assert_eq!(home.count(rows).await, before);
+    // An upgrade seeds again, long after the password was taken out of its Secret.
+    let seeds = workspace().join("seed").display().to_string();
+    let env = [("SEED_ADMIN_PASSWORD", ""), ("SEED_DIR", seeds.as_str())];
+    let (succeeded, said) = home.run(&["seed"], &env).await;
+    assert!(succeeded, "nobody gets the password: {said}");
+    assert_eq!(home.count(rows).await, before);
+}
+
+/// Steps wait for locks and rewrite tables; what holds for statements of requests would end them in the middle, again and
+/// again.
+#[tokio::test]
+async fn a_step_of_a_migration_may_take_longer_than_a_statement() {
+    let home = Home::new().await;
+    let (succeeded, said) = home.run(&["migrate", "down", "--steps", "1"], &[]).await;
+    assert!(succeeded, "{said}");
+    let mut holder = PgConnection::connect(home.database_url()).await.unwrap();
+    // The last step adds a column to it.
+    run(&mut holder, "BEGIN; LOCK TABLE domain_events IN ACCESS EXCLUSIVE MODE").await;
+    let release = async {
+        waits(&home).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        run(&mut holder, "ROLLBACK").await;
+    };
+    let limit = [("DATABASE_STATEMENT_TIMEOUT", "1s")];
+    let ((succeeded, said), ()) = tokio::join!(home.run(&["migrate", "up"], &limit), release);
+    assert!(succeeded, "{said}");
+}
+
+#[tokio::test]
+async fn a_process_that_waits_for_the_database_can_be_stopped() {
+    let home = Home::new().await;
+    let mut holder = PgConnection::connect(home.database_url()).await.unwrap();
+    run(
+        &mut holder,
+        "BEGIN; LOCK TABLE shepherd_migrations IN ACCESS EXCLUSIVE MODE",
+    )
+    .await;
+    let mut replica = Replica::start_stoppable(&home, "worker", &[]).await;
+    waits(&home).await;
+    replica.ask_to_stop();
+    assert_eq!(replica.exit_code().await, Some(0), "{}", replica.log_text());
+}
+
+/// Waits until somebody waits for a lock.
+async fn waits(home: &Home) {
+    let waiting = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("somebody waits for the lock", PATIENCE, async || {
+        (home.count(waiting).await > 0).then_some(())
+    })
+    .await;
+}
+
+async fn run(connection: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(connection)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -201,7 +201,7 @@ pub const CATALOGUE: &[Metric] = &[
     level(
         "db_pool_connections",
         Unit::Count,
-        "Connections of this process to the database: idle, used",
+        "Connections of this process to the database: idle, used, and how many there may be (limit)",
     ),
     level(
         "background_job_last_success_timestamp",

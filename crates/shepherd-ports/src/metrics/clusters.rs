@@ -85,9 +85,9 @@ pub fn watcher_restarted(cluster: String, reason: &'static str) {
     counter!("watcher_restarts_total", "cluster" => cluster, "reason" => reason).increment(1);
 }
 
-/// For so long the rows have not been following a cluster.
-pub fn watcher_lag(cluster: &str, lag: Duration) {
-    gauge!("watcher_lag_seconds", "cluster" => cluster.to_owned()).set(lag.as_secs_f64());
+/// For so many seconds the rows have not been following a cluster.
+pub fn watcher_lag(cluster: &str, seconds: f64) {
+    gauge!("watcher_lag_seconds", "cluster" => cluster.to_owned()).set(seconds);
 }
 
 /// Whether another schema stands in for the one of a version that a cluster runs.

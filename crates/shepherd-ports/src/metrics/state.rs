@@ -23,13 +23,15 @@ pub trait MetricsQueries: Send + Sync {
     fn pool_connections(&self) -> PoolConnections;
 }
 
-/// Connections to the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Connections to the database, of both pools where there are two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolConnections {
     /// Open and at rest.
     pub idle: u64,
     /// Open and at work.
     pub used: u64,
+    /// As many as may be open.
+    pub limit: u64,
 }
 
 /// What is read.
@@ -78,12 +80,16 @@ pub struct JobCounts {
 }
 
 /// A registered cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[expect(missing_docs, reason = "the columns of the cluster")]
 pub struct ClusterState {
     pub id: ClusterId,
     pub name: String,
     pub status: ClusterStatus,
+    /// Whether an administrator lets it take part. Nobody looks at the others, so there is nothing to show of them.
+    pub enabled: bool,
+    /// For how long its rows have not been following it, in seconds; 0 while they do.
+    pub watcher_lag_seconds: f64,
 }
 
 /// A background job that has done its work before.
@@ -125,8 +131,9 @@ pub fn show_state(sample: &StateSample) {
     gauge!("queue_vacuum_overdue_seconds").set(sample.vacuum_overdue_seconds);
     gauge!("audit_push_failing_seconds").set(sample.audit_push_failing_seconds);
     clusters::registered(sample.clusters.iter().map(|cluster| (cluster.id, cluster.name.clone())));
-    for cluster in &sample.clusters {
+    for cluster in sample.clusters.iter().filter(|cluster| cluster.enabled) {
         clusters::status(&cluster.name, cluster.status);
+        clusters::watcher_lag(&cluster.name, cluster.watcher_lag_seconds);
     }
     for job in &sample.background_jobs {
         gauge!("background_job_last_success_timestamp", "job" => job.job.clone()).set(job.succeeded_at);
@@ -135,8 +142,8 @@ pub fn show_state(sample: &StateSample) {
 
 /// Shows the connections of this process to the database.
 pub fn show_connections(connections: PoolConnections) {
-    let PoolConnections { idle, used } = connections;
-    for (state, count) in [("idle", idle), ("used", used)] {
+    let PoolConnections { idle, used, limit } = connections;
+    for (state, count) in [("idle", idle), ("used", used), ("limit", limit)] {
         gauge!("db_pool_connections", "state" => state).set(number(count));
     }
 }

@@ -380,7 +380,10 @@ async fn administrators_are_told_once_until_it_has_worked_again() -> TestResult 
     let failing = read(&world, new.id).await?;
     assert_eq!((failing.failures, failing.failing_since), (4, Some(at(0))));
     assert_eq!(failing.last_error.as_deref(), Some("no answer"));
-    assert_eq!(world.store.sample_state(at(7250)).await?.audit_push_failing_seconds, 7250.0);
+    assert_eq!(
+        world.store.sample_state(at(7250)).await?.audit_push_failing_seconds,
+        7250.0
+    );
 
     let mut work = world.begin().await?;
     assert!(
@@ -394,7 +397,10 @@ async fn administrators_are_told_once_until_it_has_worked_again() -> TestResult 
         (working.failures, working.failing_since, working.last_error.clone()),
         (0, None, None)
     );
-    assert_eq!(world.store.sample_state(at(7300)).await?.audit_push_failing_seconds, 0.0);
+    assert_eq!(
+        world.store.sample_state(at(7300)).await?.audit_push_failing_seconds,
+        0.0
+    );
     assert_eq!(fail(8000).await?, quiet);
     assert_eq!(fail(11_600).await?, loud);
     let stale = PushState {

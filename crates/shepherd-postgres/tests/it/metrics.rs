@@ -27,7 +27,10 @@ async fn a_sample_counts_what_is_open() -> TestResult {
         "{}",
         empty.dead_tuple_ratio
     );
-    assert_eq!((empty.vacuum_overdue_seconds, empty.audit_push_failing_seconds), (0.0, 0.0));
+    assert_eq!(
+        (empty.vacuum_overdue_seconds, empty.audit_push_failing_seconds),
+        (0.0, 0.0)
+    );
     let cluster = empty.clusters.iter().find(|cluster| cluster.id == world.cluster);
     assert_eq!(cluster.ok_or("no cluster")?.name, "one");
 

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::sqlx;
+use sea_orm::{ConnectionTrait as _, sqlx};
 use shepherd_domain::ids::EventId;
 use shepherd_ports::queue::{EventJob, EventJobHandler, JobVerdict};
-use shepherd_postgres::{QueueWorker, WorkerOptions};
+use shepherd_postgres::{QueueWorker, WorkerOptions, WorkerPulse};
 use tokio::sync::Notify;
 
 use crate::TestResult;
@@ -169,5 +169,64 @@ async fn a_job_whose_outcome_could_not_be_recorded_waits_for_another_attempt() -
             .is_some_and(|error| error.contains("no database")),
         "{waiting:?}"
     );
+    Ok(())
+}
+
+/// Hangs until it is told to go on.
+struct Hanging(Notify);
+
+#[async_trait]
+impl EventJobHandler for Hanging {
+    async fn run(&self, _event: EventId) -> Result<JobVerdict, Box<dyn std::error::Error + Send + Sync>> {
+        self.0.notified().await;
+        Ok(JobVerdict::Done)
+    }
+}
+
+/// What a worker that sees nothing of the queue any more must not say is that it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_look_has_no_pulse_and_one_with_its_hands_full_has() -> TestResult {
+    const SILENCE: Duration = Duration::from_secs(1);
+    let world = World::create().await?;
+    let handler = Arc::new(Hanging(Notify::new()));
+    let stop = Arc::new(Notify::new());
+    let stopped = Arc::clone(&stop);
+    let pulse = WorkerPulse::default();
+    let options = WorkerOptions {
+        poll_interval: Duration::from_millis(100),
+        concurrency: 1,
+        pulse: pulse.clone(),
+        ..WorkerOptions::default()
+    };
+    let worker = QueueWorker::run(world.store.clone(), handler.clone(), None, options, async move {
+        stopped.notified().await
+    });
+    let becomes = async |felt: bool| {
+        while pulse.is_felt(SILENCE) != felt {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let rename = async |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE graphile_worker.{from} RENAME TO {to}");
+        world.store.connection().execute_unprepared(&sql).await.map(drop)
+    };
+    let script = async {
+        becomes(true).await;
+        rename("_private_jobs", "_elsewhere").await?;
+        becomes(false).await;
+        rename("_elsewhere", "_private_jobs").await?;
+        becomes(true).await;
+        enqueue(&world, id()).await?;
+        enqueue(&world, id()).await?;
+        tokio::time::sleep(SILENCE * 2).await;
+        let hands_are_full = pulse.is_felt(SILENCE);
+        handler.0.notify_one();
+        tokio::time::sleep(SILENCE / 10).await;
+        handler.0.notify_one();
+        stop.notify_one();
+        Outcome::Ok(hands_are_full)
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(worker, script) }).await?;
+    assert!(ended.1?, "a worker whose places are taken works");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! right is put right by a retry.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shepherd_simulator::{FaultEffect, FaultRule};
@@ -13,6 +14,7 @@ use crate::server::{ALL_ROLES, PATIENCE, eventually};
 use crate::world::{User, World, text};
 
 const MACHINES: usize = 50;
+const PAUSE: Duration = Duration::from_millis(50);
 /// The pattern of the others.
 const FIRST: &str = "dev-shop-web-01";
 /// Annotation: the row of a machine.
@@ -101,16 +103,38 @@ async fn wait_until(world: &World, table: &str, status: &str, expected: usize) {
 
 /// Waits until exactly these machines run on the cluster.
 async fn only_these_run(world: &World, expected: &BTreeSet<String>) {
-    eventually(&format!("only these run: {expected:?}"), PATIENCE, async || {
+    let differ = || -> Vec<String> {
         let instances = world.test.cluster().list("VirtualMachineInstance", "dev");
-        let running: BTreeSet<String> = instances
+        let runs = instances
             .iter()
-            .filter(|instance| instance["status"]["phase"] == "Running")
-            .map(|instance| text(&instance["metadata"]["name"]))
-            .collect();
-        (running == *expected).then_some(())
-    })
-    .await;
+            .filter(|instance| instance["status"]["phase"] == "Running");
+        let running: BTreeSet<String> = runs.map(|instance| text(&instance["metadata"]["name"])).collect();
+        running.symmetric_difference(expected).cloned().collect()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !differ().is_empty() {
+        let lines = || {
+            differ()
+                .iter()
+                .map(|name| requests_about(world, name))
+                .collect::<String>()
+        };
+        assert!(
+            Instant::now() < deadline,
+            "other machines run than should:\n{}",
+            lines()
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What the cluster was asked about a machine.
+fn requests_about(world: &World, name: &str) -> String {
+    let about = format!("/{name}");
+    let requests = world.test.cluster().requests();
+    let of_it = requests.iter().filter(|request| request.path.contains(&about));
+    let asked = of_it.map(|request| format!("  {} {} {}\n", request.method, request.path, request.status));
+    format!("{name}\n{}", asked.collect::<String>())
 }
 
 /// Faults of the action on single machines: half of them are left alone, a tenth is refused until further notice.

@@ -71,8 +71,6 @@ pub(super) struct Follower<'a> {
     failures: u32,
     // Whether the cluster has answered since the last interruption.
     answered: bool,
-    // Since when the rows have not been following the cluster.
-    behind: Option<Instant>,
     next_beat: Instant,
 }
 
@@ -97,7 +95,6 @@ impl<'a> Follower<'a> {
             phase: WatchState::Starting,
             failures: 0,
             answered: false,
-            behind: Some(Instant::now()),
             next_beat: Instant::now(),
         }
     }
@@ -168,8 +165,6 @@ impl<'a> Follower<'a> {
         if Instant::now() < self.next_beat {
             return Ok(());
         }
-        let lag = self.behind.map(|since| since.elapsed()).unwrap_or_default();
-        metrics::clusters::watcher_lag(&self.cluster.name, lag);
         let settings = self.platform.settings().controllers.clone();
         let subject = self.cluster.id.to_string();
         let beat = self
@@ -192,14 +187,11 @@ impl<'a> Follower<'a> {
         if !matches!(event, VmWatchEvent::ListBegins | VmWatchEvent::Expired) && !self.answered {
             self.answered = true;
             self.failures = 0;
-            // Otherwise a list is under way, and its end says that the rows follow again.
-            self.behind = self.behind.filter(|_| self.phase != WatchState::Live);
             self.note().await?;
         }
         match event {
             VmWatchEvent::Expired => {
                 metrics::clusters::watcher_restarted(self.cluster.name.clone(), "expired");
-                self.behind.get_or_insert_with(Instant::now);
                 self.flush().await?;
                 self.phase = WatchState::Rebuilding;
                 self.note().await?;
@@ -216,7 +208,6 @@ impl<'a> Follower<'a> {
                 self.flush().await?;
                 self.compare().await?;
                 self.phase = WatchState::Live;
-                self.behind = None;
                 self.note().await?;
             }
             VmWatchEvent::Changed(vm) => self.add(Sighting::Present(Box::new(vm))),
@@ -250,7 +241,6 @@ impl<'a> Follower<'a> {
 
     async fn interrupted(&mut self, error: &ProviderError) -> Result<(), Stop> {
         metrics::clusters::watcher_restarted(self.cluster.name.clone(), error.kind());
-        self.behind.get_or_insert_with(Instant::now);
         self.failures = self.failures.saturating_add(1);
         self.answered = false;
         if self.failures == 1 {
@@ -359,7 +349,7 @@ impl<'a> Follower<'a> {
             .map(|expected| look(platform, cluster, expected))
             .buffer_unordered(LOOKS);
         while let Some(found) = looks.next().await {
-            self.pulse.touch();
+            self.turn().await?;
             if let Some(sighting) = found {
                 self.add(sighting);
             }
