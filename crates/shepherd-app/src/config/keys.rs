@@ -134,12 +134,18 @@ pub const KEYS: &[Key] = &[
     fixed("database.auto_migrate", "Whether `serve` applies migrations"),
     fixed("database.database", "Name of the database"),
     fixed("database.host", "Host of the database"),
-    fixed("database.lock_timeout", "How long a statement waits for a lock, 100ms to 10m"),
+    fixed(
+        "database.lock_timeout",
+        "How long a statement waits for a lock, 100ms to 10m",
+    ),
     fixed(
         "database.max_conn_idle_time",
         "After which an unused connection is closed, 10s to 1day",
     ),
-    fixed("database.max_conn_lifetime", "After which a connection is replaced, 10s to 7days"),
+    fixed(
+        "database.max_conn_lifetime",
+        "After which a connection is replaced, 10s to 7days",
+    ),
     fixed("database.max_conns", "Most connections of one replica"),
     fixed("database.min_conns", "Connections that are kept open"),
     secret(
@@ -185,9 +191,15 @@ pub const KEYS: &[Key] = &[
         "Calls to one cluster at once, by one replica",
     ),
     hot("k8s.dry_run_warn", "From which a dry run is called slow, 100ms to 10m"),
-    hot("k8s.health_interval", "Between two looks at the health of a cluster, 1s to 1h"),
+    hot(
+        "k8s.health_interval",
+        "Between two looks at the health of a cluster, 1s to 1h",
+    ),
     hot("k8s.health_timeout", "How long such a look may take, 1s to 10m"),
-    fixed("k8s.operation_timeout", "How long an operation may take on its cluster, 10s to 1day"),
+    fixed(
+        "k8s.operation_timeout",
+        "How long an operation may take on its cluster, 10s to 1day",
+    ),
     hot("k8s.qps", "Requests per second to one cluster, by one replica"),
     fixed("log.format", "json, or text for people"),
     hot("log.level", "error, warn, info, debug or trace"),
@@ -200,7 +212,10 @@ pub const KEYS: &[Key] = &[
         "Prefixes nobody may use, beside the built-in ones",
     ),
     hot("notifications.retention_days", "Days a notification stays, 1 to 36500"),
-    fixed("queue.dead_letter_retention", "How long jobs that were given up stay, 1h to 365days"),
+    fixed(
+        "queue.dead_letter_retention",
+        "How long jobs that were given up stay, 1h to 365days",
+    ),
     fixed("queue.heartbeat", "How often a worker says that it is alive, 1s to 30s"),
     fixed("queue.max_attempts", "Attempts of one operation"),
     fixed(
@@ -316,8 +331,14 @@ pub const KEYS: &[Key] = &[
         "server.unsafe_allow_all_origins",
         "Whether every origin may call, then without credentials",
     ),
-    fixed("server.write_timeout", "How long a client may leave an answer unread, 1s to 10m"),
-    fixed("session.idle_timeout", "After which an unused session ends, 1m to 365days"),
+    fixed(
+        "server.write_timeout",
+        "How long a client may leave an answer unread, 1s to 10m",
+    ),
+    fixed(
+        "session.idle_timeout",
+        "After which an unused session ends, 1m to 365days",
+    ),
     fixed("session.lifetime", "From login to the end, 1m to 365days"),
     fixed(
         "session.max_per_user",
@@ -328,7 +349,10 @@ pub const KEYS: &[Key] = &[
         "Base address of an OTLP receiver; nothing is exported without",
     ),
     fixed("tracing.sample_ratio", "Share of traces that are exported, 0 to 1"),
-    hot("vm.creation_timeout", "How long a machine may stay in CREATING, 1m to 7days"),
+    hot(
+        "vm.creation_timeout",
+        "How long a machine may stay in CREATING, 1m to 7days",
+    ),
     hot(
         "vm.initial_password_ttl",
         "How long the owner can be shown the one-time password, 1m to 90days",
