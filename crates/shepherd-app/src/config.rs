@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod checks;
+mod durations;
 pub mod explain;
 mod findings;
 mod fleet;

@@ -2,12 +2,14 @@
 //!
 //! Contents are compared and not times, so that the swapped links of a ConfigMap are noticed like an edited file. A
 //! content counts once two looks in a row have found it: whoever writes in pieces is not read half-way. What does not
-//! validate is said once and changes nothing.
+//! validate is said once and changes nothing, and neither does a file that has lost all its keys: a disk that is full
+//! and a redirection that failed leave such a file behind more often than somebody who wants all defaults.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use shepherd_usecases::Platform;
 use shepherd_usecases::configuration::{self, ConfigurationChange};
 use tokio::sync::Mutex;
@@ -27,6 +29,8 @@ pub struct Reloader {
     followers: Vec<Follower>,
     file: Option<PathBuf>,
     seen: Mutex<Seen>,
+    /// The row of the last change, or the begin: rows up to then say nothing of the next change.
+    recorded: Mutex<DateTime<Utc>>,
 }
 
 impl Reloader {
@@ -36,12 +40,14 @@ impl Reloader {
         let file = standing.now().newest.file.clone();
         let path = file.as_ref().map(|file| file.path.clone());
         let content = file.map_or(Content::Absent, Content::File);
+        let recorded = Mutex::new(platform.now());
         Self {
             platform,
             standing,
             followers,
             file: path,
             seen: Mutex::new(Seen::new(content)),
+            recorded,
         }
     }
 
@@ -82,6 +88,13 @@ impl Reloader {
     /// Takes over what may be taken over. Answers whether there is nothing left to do about it.
     async fn consider(&self, loaded: Result<Loaded, ConfigError>) -> bool {
         match loaded {
+            Ok(newest) if is_emptied(&self.standing.now(), &newest) => {
+                tracing::error!(
+                    "the configuration file has no keys any more, so it is taken for cut off; what was read before holds \
+                     until there is a key in it again, or until a restart"
+                );
+                true
+            }
             Ok(newest) => self.take_over(newest).await,
             Err(error) => {
                 tracing::error!(%error, "the changed configuration is invalid; the one before holds");
@@ -109,12 +122,16 @@ impl Reloader {
                 after_restart: owned(&waiting),
                 values: difference.values,
             };
-            if let Err(error) = configuration::record(&self.platform, &change).await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a change of the configuration waits until its audit row can be written"
-                );
-                return false;
+            let mut recorded = self.recorded.lock().await;
+            match configuration::record(&self.platform, &change, *recorded).await {
+                Ok(row) => *recorded = row.at,
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a change of the configuration waits until its audit row can be written"
+                    );
+                    return false;
+                }
             }
             self.follow(&standing);
             tracing::info!(keys = ?difference.hot, "changes of the configuration have taken effect");
@@ -131,6 +148,11 @@ impl Reloader {
             follow(&standing.effective.config);
         }
     }
+}
+
+/// Whether a file that had keys has none, or is gone.
+fn is_emptied(now: &Standing, newest: &Loaded) -> bool {
+    now.newest.in_file > 0 && newest.in_file == 0
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -213,6 +235,31 @@ mod tests {
         assert!(!seen.is_new(&file("abc")), "it came back before it was missed");
         assert!(!seen.is_new(&file("a")));
         assert!(seen.is_new(&file("a")), "also what held before");
+    }
+
+    fn loaded(text: Option<&str>) -> Loaded {
+        let file = text.map(|text| ConfigFile {
+            path: "config.yaml".into(),
+            text: text.to_owned(),
+        });
+        let level = |name: &str| (name == "LOG_LEVEL").then(|| "debug".to_owned());
+        config::load_file(file, level).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_lost_all_its_keys_is_no_change() {
+        let standing = LiveConfig::new(loaded(Some("batch: {max_create: 3}\n")));
+        for emptied in [Some(""), Some("{}\n"), Some("# batch:\n"), Some("batch:\n"), None] {
+            assert!(is_emptied(&standing.now(), &loaded(emptied)), "{emptied:?}");
+        }
+        for kept in ["batch: {max_create: 10}\n", "log: {level: info}\n"] {
+            assert!(!is_emptied(&standing.now(), &loaded(Some(kept))), "{kept:?}");
+        }
+        for empty in [Some("{}\n"), None] {
+            let standing = LiveConfig::new(loaded(empty));
+            assert!(!is_emptied(&standing.now(), &loaded(None)), "there were none");
+            assert!(!is_emptied(&standing.now(), &loaded(Some("batch: {max_create: 3}\n"))));
+        }
     }
 
     #[test]

@@ -97,10 +97,15 @@ impl Registry {
     }
 
     /// Sets how much is asked of one cluster from now on. Calls that are under way keep what they have, and a cluster
-    /// with a limit of its own keeps that.
+    /// with a limit of its own keeps that. What holds already is set to nothing new: a pace that is set lets a whole
+    /// burst through again.
     pub(crate) fn set_pace(&self, concurrency: usize, requests_per_second: u32, burst: u32) {
         {
             let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+            let held = (limits.concurrency, limits.requests_per_second, limits.burst);
+            if held == (concurrency, requests_per_second, burst) {
+                return;
+            }
             limits.concurrency = concurrency;
             limits.requests_per_second = requests_per_second;
             limits.burst = burst;
@@ -345,6 +350,25 @@ mod tests {
             for turn in 1..=7 {
                 assert!(slot.pace.turn().now_or_never().is_some(), "turn {turn}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_pace_that_holds_already_is_not_begun_anew() {
+        let registry = Registry::new(Arc::new(Nothing), CallLimits::default());
+        registry.set_pace(3, 1, 2);
+        let slot = registry.slot(CLUSTER);
+        let changes = slot.changes.load(Ordering::Acquire);
+        for turn in 1..=2 {
+            assert!(slot.pace.turn().now_or_never().is_some(), "turn {turn}");
+        }
+        registry.set_pace(3, 1, 2);
+        assert!(slot.pace.turn().now_or_never().is_none(), "the burst is used up");
+        assert_eq!(slot.changes.load(Ordering::Acquire), changes, "nobody looks again");
+        for (concurrency, requests, burst) in [(4, 1, 2), (4, 2, 2), (4, 2, 3)] {
+            let changes = slot.changes.load(Ordering::Acquire);
+            registry.set_pace(concurrency, requests, burst);
+            assert_ne!(slot.changes.load(Ordering::Acquire), changes);
         }
     }
 

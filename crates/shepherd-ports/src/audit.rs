@@ -43,14 +43,15 @@ pub trait AuditRepository: Send {
         stamp: &AuditStamp<'_>,
     ) -> Result<(), RepositoryError>;
 
-    /// Whether a row of this action about this resource was written since then. Nobody else is told about the same
-    /// resource before the transaction ends, so that of several who ask and then append only one does.
-    async fn is_noted(
+    /// When the first row of this action about this resource was written that is later than `after`; `None` without
+    /// one. Nobody else is told about the same resource before the transaction ends, so that of several who ask and
+    /// then append only one does.
+    async fn first_noted(
         &mut self,
         action: AuditAction,
         resource_id: &str,
-        since: DateTime<Utc>,
-    ) -> Result<bool, RepositoryError>;
+        after: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, RepositoryError>;
 
     /// Removes at most `batch` rows (1 to 100,000) that are past their retention and under no legal hold; answers how
     /// many of each class, and nothing when there are none. Who makes a hold meanwhile waits for the end of the

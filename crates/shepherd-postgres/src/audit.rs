@@ -115,19 +115,18 @@ impl AuditRepository for PgUnitOfWork {
         Ok(())
     }
 
-    async fn is_noted(
+    async fn first_noted(
         &mut self,
         action: AuditAction,
         resource_id: &str,
-        since: DateTime<Utc>,
-    ) -> Result<bool, RepositoryError> {
+        after: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, RepositoryError> {
         let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))";
         execute(&self.tx, lock, values![resource_id, NOTE_LOCK]).await?;
         // A statement of its own sees what was committed while this one waited.
-        let noted = "SELECT to_jsonb(EXISTS (SELECT FROM audit_logs \
-             WHERE action = $1 AND resource_id = $2 AND performed_at >= $3)) AS doc";
-        let values = values![action.as_str(), resource_id, since];
-        Ok(fetch_one(&self.tx, noted, values).await?.unwrap_or_default())
+        let noted = "SELECT to_jsonb(performed_at) AS doc FROM audit_logs \
+             WHERE action = $1 AND resource_id = $2 AND performed_at > $3 ORDER BY performed_at LIMIT 1";
+        fetch_one(&self.tx, noted, values![action.as_str(), resource_id, after]).await
     }
 
     async fn purge(&mut self, batch: u32) -> Result<Vec<Purged>, RepositoryError> {

@@ -1,6 +1,11 @@
 //! What the configuration of the process does to the platform while it runs.
+//!
+//! No change takes effect at a replica before there is a row that says so. Replicas that read the same file share their
+//! rows: each goes through the log from the moment it began to follow the file, and takes for each of its changes the
+//! next row that says the same. What came back meanwhile needs a row of its own, and a replica that cannot tell writes
+//! one more.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use serde_json::json;
 use shepherd_domain::audit::{AuditAction, AuditEntry};
 use shepherd_ports::RequestContext;
@@ -11,6 +16,8 @@ use crate::{Platform, UseCaseError};
 const COMPONENT: &str = "configuration";
 /// All replicas read one file, but not at the same moment: it takes Kubernetes up to two minutes to bring it to each.
 const SAME_CHANGE: TimeDelta = TimeDelta::minutes(10);
+/// Digits of a second that the store keeps.
+const STORED_DIGITS: u16 = 6;
 
 /// Values that another content of the file brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,27 +30,43 @@ pub struct ConfigurationChange {
     pub values: String,
 }
 
-/// Writes the audit row of a change, unless another replica has. Answers whether it was written here.
+/// The row that says a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// When it was written. Rows up to here say nothing of the next change of this process.
+    pub at: DateTime<Utc>,
+    /// Whether it was written here, and not by another replica.
+    pub here: bool,
+}
+
+/// Writes the audit row of a change, unless another replica has. `after` is when this process began to follow the file,
+/// and after its first change the moment of the row before.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn record(platform: &Platform, change: &ConfigurationChange) -> Result<bool, UseCaseError> {
+pub async fn record(
+    platform: &Platform,
+    change: &ConfigurationChange,
+    after: DateTime<Utc>,
+) -> Result<Recorded, UseCaseError> {
     let mark = platform.digests.keyed_hex(&change.values);
-    let now = platform.now();
+    let now = platform.now().trunc_subsecs(STORED_DIGITS);
     let mut uow = platform.begin().await?;
     let noted = uow
         .audit()
-        .is_noted(AuditAction::ConfigUpdate, &mark, now - SAME_CHANGE)
+        .first_noted(AuditAction::ConfigUpdate, &mark, after.max(now - SAME_CHANGE))
         .await?;
-    if noted {
-        return Ok(false);
+    if let Some(at) = noted {
+        return Ok(Recorded { at, here: false });
     }
+    // Clocks differ and may be set back; the changes of a replica stand in the log in the order in which they were.
+    let at = now.max(after.trunc_subsecs(STORED_DIGITS) + TimeDelta::microseconds(1));
     let instance = platform.settings().controllers.instance.clone();
     let entry = AuditEntry::new(AuditAction::ConfigUpdate, "config", &mark).details(json!({
         "keys": change.in_effect, "after_restart": change.after_restart, "instance": instance,
     }));
     let context = RequestContext::system(COMPONENT);
-    platform.audit(&mut *uow, &context, now, [entry]).await?;
+    platform.audit(&mut *uow, &context, at, [entry]).await?;
     uow.commit().await?;
-    Ok(true)
+    Ok(Recorded { at, here: true })
 }

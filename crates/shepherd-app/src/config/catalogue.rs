@@ -42,7 +42,6 @@ impl SchemaConfig {
     }
 
     pub(super) fn findings(&self, require: &mut impl FnMut(bool, &str)) {
-        require(!self.fetch_timeout.is_zero(), "schema.fetch_timeout: more than nothing");
         require(self.fetch_retries <= 10, "schema.fetch_retries: at most 10");
     }
 }

@@ -1,7 +1,5 @@
 //! Values that have the right kind and cannot work all the same.
 
-use std::time::Duration;
-
 use shepherd_domain::audit::RetentionDays;
 use shepherd_domain::password::{MAX_LENGTH, MIN_LENGTH};
 use shepherd_usecases::settings::HeaderVariables;
@@ -10,6 +8,10 @@ use super::Config;
 
 /// Most retries by hand that can be configured.
 const MOST_RETRIES: u32 = 100;
+/// Most days that anything is kept: a century. A moment minus all days that could be written is no moment.
+const MOST_DAYS: u32 = 36_500;
+/// Most days between two reminders.
+const MOST_DAYS_OF_WAITING: u32 = 365;
 /// Variables that hold secrets of the installation itself; no list opens them.
 const OWN_SECRETS: [&str; 8] = [
     "DATABASE_PASSWORD",
@@ -36,24 +38,16 @@ impl Config {
         self.tracing.findings(&mut require);
         self.worker.findings(&mut require);
         require(self.session.max_per_user >= 1, "session.max_per_user: at least 1");
-        require(!self.session.lifetime.is_zero(), "session.lifetime: more than nothing");
-        require(
-            !self.session.idle_timeout.is_zero(),
-            "session.idle_timeout: more than nothing",
-        );
         require(self.queue.max_workers >= 1, "queue.max_workers: at least 1");
         require(
             self.queue.max_manual_retries <= MOST_RETRIES,
             "queue.max_manual_retries: at most 100",
         );
         require(self.queue.max_attempts >= 1, "queue.max_attempts: at least 1");
+        let twice = self.queue.heartbeat.checked_mul(2);
         require(
-            self.queue.recovery_threshold > self.queue.heartbeat * 2,
+            twice.is_some_and(|twice| self.queue.recovery_threshold > twice),
             "queue.recovery_threshold: more than twice queue.heartbeat",
-        );
-        require(
-            !self.queue.dead_letter_retention.is_zero(),
-            "queue.dead_letter_retention: more than nothing",
         );
         self.k8s.findings(&mut require);
         self.reconciler.findings(&mut require);
@@ -65,18 +59,7 @@ impl Config {
         ] {
             require((1..=500).contains(&most), finding);
         }
-        require(
-            self.console.token_ttl.as_secs() > 0 && self.console.token_ttl <= Duration::from_secs(2 * 3600),
-            "console.token_ttl: more than 0, at most 2h",
-        );
-        require(
-            self.console.grant_ttl.as_secs() > 0 && self.console.grant_ttl <= Duration::from_secs(8 * 3600),
-            "console.grant_ttl: more than 0, at most 8h",
-        );
-        require(
-            !self.console.check_interval.is_zero() && self.console.check_interval <= Duration::from_secs(30),
-            "console.check_interval: more than 0, at most 30s",
-        );
+        self.duration_findings(&mut require);
         self.schema.findings(&mut require);
         self.mask.findings(&mut require);
         require(
@@ -95,27 +78,30 @@ impl Config {
             (MIN_LENGTH..=MAX_LENGTH).contains(&self.security.password_policy.min_length),
             "security.password_policy.min_length: 8 to 128",
         );
-        require(self.approvals.reminder_days >= 1, "approvals.reminder_days: at least 1");
         require(
-            self.events.archive_after_days >= 1,
-            "events.archive_after_days: at least 1",
+            (1..=MOST_DAYS_OF_WAITING).contains(&self.approvals.reminder_days),
+            "approvals.reminder_days: 1 to 365",
+        );
+        require(
+            (1..=MOST_DAYS).contains(&self.events.archive_after_days),
+            "events.archive_after_days: 1 to 36500",
         );
         let minimum = RetentionDays::default();
         require(
-            self.audit.retention_prod_days >= minimum.prod,
-            "audit.retention_prod_days: at least 365",
+            (minimum.prod..=MOST_DAYS).contains(&self.audit.retention_prod_days),
+            "audit.retention_prod_days: 365 to 36500",
         );
         require(
-            self.audit.retention_test_days >= minimum.test,
-            "audit.retention_test_days: at least 90",
+            (minimum.test..=MOST_DAYS).contains(&self.audit.retention_test_days),
+            "audit.retention_test_days: 90 to 36500",
         );
         require(
-            self.audit.retention_sensitive_days >= minimum.sensitive,
-            "audit.retention_sensitive_days: at least 1095",
+            (minimum.sensitive..=MOST_DAYS).contains(&self.audit.retention_sensitive_days),
+            "audit.retention_sensitive_days: 1095 to 36500",
         );
         require(
-            self.notifications.retention_days >= 1,
-            "notifications.retention_days: at least 1",
+            (1..=MOST_DAYS).contains(&self.notifications.retention_days),
+            "notifications.retention_days: 1 to 36500",
         );
         let variables = &self.audit.webhook_env_allowlist;
         require(

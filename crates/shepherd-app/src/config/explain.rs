@@ -203,6 +203,27 @@ mod tests {
     }
 
     #[test]
+    fn the_receiver_of_traces_is_shown_without_its_password() {
+        let endpoint = "http://shepherd:planted@collector:4318";
+        let loaded = loaded(&[("TRACING_OTLP_ENDPOINT", endpoint)]);
+        assert_eq!(loaded.config.tracing.otlp_endpoint.as_deref(), Some(endpoint));
+        assert!(!format!("{loaded:?}").contains("planted"), "{loaded:?}");
+        let report = Report::of(&loaded, false, &[]);
+        let values: Vec<&str> = report.keys.iter().map(|line| line.value.as_str()).collect();
+        assert_eq!(values, ["http://********@collector:4318"]);
+
+        for wrong in [
+            "shepherd:planted@collector:4318",
+            "ftp://u:planted@collector",
+            "http://u:planted@",
+        ] {
+            let error = load_file(None, |name| (name == "TRACING_OTLP_ENDPOINT").then(|| wrong.to_owned()));
+            let error = error.unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("planted"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_as_it_comes_on_one_machine_has_no_hints() {
         assert_eq!(Config::default().hints(), Vec::<String>::new());
     }

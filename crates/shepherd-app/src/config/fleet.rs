@@ -58,11 +58,6 @@ impl Default for K8sConfig {
 impl K8sConfig {
     pub(super) fn findings(&self, require: &mut impl FnMut(bool, &str)) {
         require(self.cluster_concurrency >= 1, "k8s.cluster_concurrency: at least 1");
-        require(
-            !self.health_interval.is_zero(),
-            "k8s.health_interval: more than nothing",
-        );
-        require(!self.health_timeout.is_zero(), "k8s.health_timeout: more than nothing");
         require(self.qps >= 1, "k8s.qps: at least 1");
         require(self.burst >= 1, "k8s.burst: at least 1");
         require(self.breaker_failures >= 1, "k8s.breaker_failures: at least 1");

@@ -67,7 +67,7 @@ const fn secret(name: &'static str, what: &'static str) -> Key {
 pub const KEYS: &[Key] = &[
     hot(
         "adoption.scan_interval",
-        "Between two scans for machines that nobody manages",
+        "Between two scans for machines that nobody manages, 1m to 7days",
     ),
     hot(
         "approvals.allow_prod_auto_approval",
@@ -75,7 +75,7 @@ pub const KEYS: &[Key] = &[
     ),
     hot(
         "approvals.reminder_days",
-        "Days a ticket waits before its approvers are reminded",
+        "Days a ticket waits before its approvers are reminded, 1 to 365",
     ),
     hot(
         "approvals.self_approval",
@@ -87,13 +87,13 @@ pub const KEYS: &[Key] = &[
     ),
     fixed(
         "audit.retention_prod_days",
-        "Days audit rows of prod stay, at least 365",
+        "Days audit rows of prod stay, 365 to 36500",
     ),
     fixed(
         "audit.retention_sensitive_days",
-        "Days sensitive audit rows stay, at least 1095",
+        "Days sensitive audit rows stay, 1095 to 36500",
     ),
-    fixed("audit.retention_test_days", "Days audit rows of test stay, at least 90"),
+    fixed("audit.retention_test_days", "Days audit rows of test stay, 90 to 36500"),
     fixed(
         "audit.webhook_env_allowlist",
         "Variables of the environment that headers of webhooks may name",
@@ -117,29 +117,35 @@ pub const KEYS: &[Key] = &[
     hot("batch.max_user_pending_parents", "Open batches of one user"),
     hot(
         "batch.user_cooldown",
-        "How long a user waits after a batch was accepted",
+        "How long a user waits after a batch was accepted, 0s to 1day",
     ),
     hot(
         "confirmation.max_failures",
         "Wrong names until a confirmation is refused",
     ),
-    hot("confirmation.window", "How long wrong names count"),
+    hot("confirmation.window", "How long wrong names count, 1m to 1day"),
     hot(
         "console.check_interval",
-        "Between two looks at whether an open console may go on, at most 30s",
+        "Between two looks at whether an open console may go on, 100ms to 30s",
     ),
-    hot("console.grant_ttl", "How long a console grant lasts, at most 8h"),
+    hot("console.grant_ttl", "How long a console grant lasts, 1s to 8h"),
     hot("console.max_sessions", "Open consoles of one replica"),
-    hot("console.token_ttl", "How long a console token can be used, at most 2h"),
+    hot("console.token_ttl", "How long a console token can be used, 1s to 2h"),
     fixed("database.auto_migrate", "Whether `serve` applies migrations"),
     fixed("database.database", "Name of the database"),
     fixed("database.host", "Host of the database"),
-    fixed("database.lock_timeout", "How long a statement waits for a lock"),
+    fixed(
+        "database.lock_timeout",
+        "How long a statement waits for a lock, 100ms to 10m",
+    ),
     fixed(
         "database.max_conn_idle_time",
-        "After which an unused connection is closed",
+        "After which an unused connection is closed, 10s to 1day",
     ),
-    fixed("database.max_conn_lifetime", "After which a connection is replaced"),
+    fixed(
+        "database.max_conn_lifetime",
+        "After which a connection is replaced, 10s to 7days",
+    ),
     fixed("database.max_conns", "Most connections of one replica"),
     fixed("database.min_conns", "Connections that are kept open"),
     secret(
@@ -151,7 +157,7 @@ pub const KEYS: &[Key] = &[
         "database.sslmode",
         "TLS to the database: disable, prefer, require, verify-ca or verify-full",
     ),
-    fixed("database.statement_timeout", "How long a statement may take"),
+    fixed("database.statement_timeout", "How long a statement may take, 1s to 1h"),
     secret("database.url", "Connection string; wins over the parts"),
     fixed("database.user", "Role"),
     fixed(
@@ -164,7 +170,7 @@ pub const KEYS: &[Key] = &[
     ),
     hot(
         "events.archive_after_days",
-        "Days until what has ended leaves the default lists",
+        "Days until what has ended leaves the default lists, 1 to 36500",
     ),
     fixed("features.clones", "Clones"),
     fixed("features.external_approval", "External approval systems"),
@@ -174,20 +180,26 @@ pub const KEYS: &[Key] = &[
         "k8s.breaker_failures",
         "Failures in a row after which a cluster is left alone",
     ),
-    fixed("k8s.breaker_open", "For how long it is left alone"),
+    fixed("k8s.breaker_open", "For how long it is left alone, 1s to 1h"),
     hot(
         "k8s.burst",
         "Requests to one cluster that may come at once before k8s.qps holds",
     ),
-    fixed("k8s.call_timeout", "How long one call may take"),
+    fixed("k8s.call_timeout", "How long one call may take, 1s to 10m"),
     hot(
         "k8s.cluster_concurrency",
         "Calls to one cluster at once, by one replica",
     ),
-    hot("k8s.dry_run_warn", "From which a dry run is called slow"),
-    hot("k8s.health_interval", "Between two looks at the health of a cluster"),
-    hot("k8s.health_timeout", "How long such a look may take"),
-    fixed("k8s.operation_timeout", "How long an operation may take on its cluster"),
+    hot("k8s.dry_run_warn", "From which a dry run is called slow, 100ms to 10m"),
+    hot(
+        "k8s.health_interval",
+        "Between two looks at the health of a cluster, 1s to 1h",
+    ),
+    hot("k8s.health_timeout", "How long such a look may take, 1s to 10m"),
+    fixed(
+        "k8s.operation_timeout",
+        "How long an operation may take on its cluster, 10s to 1day",
+    ),
     hot("k8s.qps", "Requests per second to one cluster, by one replica"),
     fixed("log.format", "json, or text for people"),
     hot("log.level", "error, warn, info, debug or trace"),
@@ -199,9 +211,12 @@ pub const KEYS: &[Key] = &[
         "naming.reserved_prefixes",
         "Prefixes nobody may use, beside the built-in ones",
     ),
-    hot("notifications.retention_days", "Days a notification stays"),
-    fixed("queue.dead_letter_retention", "How long jobs that were given up stay"),
-    fixed("queue.heartbeat", "How often a worker says that it is alive"),
+    hot("notifications.retention_days", "Days a notification stays, 1 to 36500"),
+    fixed(
+        "queue.dead_letter_retention",
+        "How long jobs that were given up stay, 1h to 365days",
+    ),
+    fixed("queue.heartbeat", "How often a worker says that it is alive, 1s to 30s"),
     fixed("queue.max_attempts", "Attempts of one operation"),
     fixed(
         "queue.max_manual_retries",
@@ -210,17 +225,17 @@ pub const KEYS: &[Key] = &[
     fixed("queue.max_workers", "Jobs at once, by one replica"),
     fixed(
         "queue.poll_interval",
-        "How often the queue is looked at without a wake-up",
+        "How often the queue is looked at without a wake-up, 100ms to 1m",
     ),
     fixed(
         "queue.recovery_threshold",
-        "After which a silent worker's jobs go to another",
+        "After which a silent worker's jobs go to another, 3s to 1h",
     ),
     hot(
         "reconciler.halt_ratio",
         "Part of a cluster's machines above which ghosts halt a run, 0 to 1",
     ),
-    hot("reconciler.interval", "Between two scheduled runs"),
+    hot("reconciler.interval", "Between two scheduled runs, 1m to 30days"),
     hot("reconciler.mode", "What scheduled runs do: dry-run or mark"),
     fixed(
         "schema.fetch_retries",
@@ -228,7 +243,7 @@ pub const KEYS: &[Key] = &[
     ),
     fixed(
         "schema.fetch_timeout",
-        "How long one attempt to fetch a schema may take",
+        "How long one attempt to fetch a schema may take, 1s to 10m",
     ),
     fixed(
         "schema.validation_on_version_change",
@@ -254,7 +269,7 @@ pub const KEYS: &[Key] = &[
         "security.login.max_failures_user",
         "Failed logins of one user name until it has to wait",
     ),
-    hot("security.login.window", "How long failed logins count"),
+    hot("security.login.window", "How long failed logins count, 1m to 1day"),
     hot(
         "security.outbound_allowlist",
         "Networks that webhooks and clusters may be in although they are not public",
@@ -305,9 +320,9 @@ pub const KEYS: &[Key] = &[
     ),
     fixed(
         "server.read_timeout",
-        "How long a client may take to send the head of a request, and again its body",
+        "How long a client may take to send the head of a request, and again its body, 1s to 10m",
     ),
-    fixed("server.shutdown_timeout", "How long a stop may take"),
+    fixed("server.shutdown_timeout", "How long a stop may take, 1s to 1h"),
     fixed(
         "server.trusted_proxies",
         "Proxies whose forwarded addresses are believed",
@@ -316,9 +331,15 @@ pub const KEYS: &[Key] = &[
         "server.unsafe_allow_all_origins",
         "Whether every origin may call, then without credentials",
     ),
-    fixed("server.write_timeout", "How long a client may leave an answer unread"),
-    fixed("session.idle_timeout", "After which an unused session ends"),
-    fixed("session.lifetime", "From login to the end"),
+    fixed(
+        "server.write_timeout",
+        "How long a client may leave an answer unread, 1s to 10m",
+    ),
+    fixed(
+        "session.idle_timeout",
+        "After which an unused session ends, 1m to 365days",
+    ),
+    fixed("session.lifetime", "From login to the end, 1m to 365days"),
     fixed(
         "session.max_per_user",
         "Sessions of one user; the oldest ends for a new one",
@@ -328,10 +349,13 @@ pub const KEYS: &[Key] = &[
         "Base address of an OTLP receiver; nothing is exported without",
     ),
     fixed("tracing.sample_ratio", "Share of traces that are exported, 0 to 1"),
-    hot("vm.creation_timeout", "How long a machine may stay in CREATING"),
+    hot(
+        "vm.creation_timeout",
+        "How long a machine may stay in CREATING, 1m to 7days",
+    ),
     hot(
         "vm.initial_password_ttl",
-        "How long the owner can be shown the one-time password",
+        "How long the owner can be shown the one-time password, 1m to 90days",
     ),
     fixed(
         "worker.general_pool_size",

@@ -110,6 +110,7 @@ impl Standing {
                 config,
                 file: self.effective.file.clone(),
                 sources,
+                in_file: self.effective.in_file,
             },
             newest,
         })

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Secret;
+
 /// `metrics.*`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -58,8 +60,9 @@ impl WorkerConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TracingConfig {
-    /// Base address of an OTLP receiver over HTTP, as `http://collector:4318`; without one nothing is exported.
-    pub otlp_endpoint: Option<String>,
+    /// Base address of an OTLP receiver over HTTP, as `http://collector:4318`; without one nothing is exported. It may
+    /// hold a user and a password, which are shown nowhere.
+    pub otlp_endpoint: Option<Secret>,
     /// Share of requests that are exported with all that follows from them, whatever clients say of their own traces:
     /// 0 to 1.
     pub sample_ratio: f64,
@@ -77,7 +80,9 @@ impl Default for TracingConfig {
 impl TracingConfig {
     pub(super) fn findings(&self, require: &mut impl FnMut(bool, &str)) {
         require((0.0..=1.0).contains(&self.sample_ratio), "tracing.sample_ratio: 0 to 1");
-        let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        let is_address = |text: &Secret| {
+            url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
         require(
             self.otlp_endpoint.as_ref().is_none_or(is_address),
             "tracing.otlp_endpoint: an address with https:// or http://",

@@ -1,11 +1,12 @@
-//! The configuration reference of the book names exactly the keys that there are, with their defaults and whether a
-//! change of the file takes effect while the process runs.
+//! The configuration reference of the book names exactly the keys that there are, with their defaults, whether a change
+//! of the file takes effect while the process runs, and how long what lasts may last.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::durations::BOUNDS;
 use super::{Config, keys};
 
 const REFERENCE: &str = "../../docs/book/src/operator/configuration.md";
@@ -40,16 +41,19 @@ fn flatten(prefix: &str, value: &Value, keys: &mut BTreeMap<String, String>) {
 struct Row {
     default: String,
     hot: bool,
+    meaning: String,
 }
 
-/// The rows of the tables: a key in its first cell, its default in the second, in the third an `H` or nothing.
+/// The rows of the tables: a key in its first cell, its default in the second, in the third an `H` or nothing, its
+/// meaning in the last.
 fn documented(text: &str) -> BTreeMap<String, Row> {
     let rows = text.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
         let key = cells.next()?.strip_suffix('`')?;
         let default = cells.next()?.trim_matches('`').to_owned();
         let hot = cells.next()? == "H";
-        Some((key.to_owned(), Row { default, hot }))
+        let meaning = cells.next()?.to_owned();
+        Some((key.to_owned(), Row { default, hot, meaning }))
     });
     rows.collect()
 }
@@ -71,6 +75,13 @@ fn the_reference_says_what_there_is() {
                 differences.push(format!("{key} is marked H where it should not be, or the reverse"));
             }
             Some(_) => {}
+        }
+    }
+    for bounds in BOUNDS {
+        let range = format!(", {}", bounds.range());
+        let said = documented.get(bounds.key);
+        if said.is_some_and(|row| !row.meaning.ends_with(&range)) {
+            differences.push(format!("{} may be {}", bounds.key, bounds.range()));
         }
     }
     let unknown = documented.keys().filter(|key| !known.contains_key(*key));

@@ -67,13 +67,6 @@ impl ServerConfig {
 
 impl ServerConfig {
     pub(super) fn findings(&self, require: &mut impl FnMut(bool, &str)) {
-        for (timeout, finding) in [
-            (self.read_timeout, "server.read_timeout: at least 1s"),
-            (self.write_timeout, "server.write_timeout: at least 1s"),
-            (self.shutdown_timeout, "server.shutdown_timeout: at least 1s"),
-        ] {
-            require(timeout >= Duration::from_secs(1), finding);
-        }
         require(self.max_body_bytes >= 1024, "server.max_body_bytes: at least 1024");
         require(
             self.allowed_origins.iter().all(|origin| is_origin(origin)),

@@ -1,6 +1,7 @@
 //! Where values come from: environment over file over default.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -82,6 +83,8 @@ pub struct Loaded {
     pub file: Option<ConfigFile>,
     /// Keys that somebody set, with who did.
     pub sources: BTreeMap<String, Source>,
+    /// How many keys the file names, with those that the environment says otherwise.
+    pub in_file: usize,
 }
 
 impl Loaded {
@@ -91,13 +94,21 @@ impl Loaded {
     }
 }
 
-/// A file as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A file as it was read. `Debug` does not show what it says, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigFile {
     /// Where it is.
     pub path: PathBuf,
     /// What it says.
     pub text: String,
+}
+
+impl fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigFile")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The file that is used: the given one, or the first that exists.
@@ -132,9 +143,15 @@ pub fn load_file(
     if let Some(file) = &file {
         given.read(file)?;
     }
+    let in_file = given.values.len();
     given.hear(environment);
     let (config, sources) = given.judged().map_err(ConfigError::Findings)?;
-    Ok(Loaded { config, file, sources })
+    Ok(Loaded {
+        config,
+        file,
+        sources,
+        in_file,
+    })
 }
 
 /// What file and environment say, as far as it was read.
@@ -154,7 +171,9 @@ impl Given {
         if file.text.trim().is_empty() {
             return Ok(());
         }
-        let document: Value = serde_saphyr::from_str(&file.text).map_err(|error| syntax(error.to_string()))?;
+        let options = serde_saphyr::options! { with_snippet: false };
+        let document: Value =
+            serde_saphyr::from_str_with_options(&file.text, options).map_err(|error| syntax(broken(&error)))?;
         match document {
             Value::Object(sections) => self.section("", sections, &Source::File(file.path.clone())),
             // A file of comments.
@@ -246,6 +265,24 @@ impl Given {
         } else {
             Err(findings)
         }
+    }
+}
+
+/// What is wrong with the YAML, and where. The words are our own or those of the parser, which repeat at most one
+/// character: other messages quote the text, and the line may hold a password.
+fn broken(error: &serde_saphyr::Error) -> String {
+    let what = if let serde_saphyr::Error::ExternalMessage { msg, .. } = error {
+        msg.as_str()
+    } else if matches!(error, serde_saphyr::Error::DuplicateMappingKey { .. }) {
+        "a key that was there before"
+    } else if matches!(error, serde_saphyr::Error::MultipleDocuments { .. }) {
+        "a second document"
+    } else {
+        "not YAML of keys and values"
+    };
+    match error.location() {
+        Some(place) => format!("line {}, column {}: {what}", place.line(), place.column()),
+        None => what.to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Config;
+use super::findings::MASKED;
 
 /// Values under their dotted keys.
 pub type Values = BTreeMap<String, Value>;
@@ -66,14 +67,26 @@ pub(super) fn dotted(prefix: &str, name: &str) -> String {
     }
 }
 
-/// A value as people write it.
+/// A value as people write it, but for a user and a password in an address.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => "unset".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => without_userinfo(text),
         Value::Array(items) if items.is_empty() => "[]".to_owned(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// An address that does not say who calls it. What comes before the last `@` is hidden even where an address would be
+/// over before that: somebody has perhaps not escaped a password.
+fn without_userinfo(text: &str) -> String {
+    let scheme = text.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = text.split_at(scheme);
+    match rest.rsplit_once('@') {
+        // Without a scheme it takes a colon for a password: `NAME@https://host` is a variable and its receiver.
+        Some((user, address)) if !scheme.is_empty() || user.contains(':') => format!("{scheme}{MASKED}@{address}"),
+        Some(_) | None => text.to_owned(),
     }
 }
 
@@ -106,6 +119,23 @@ mod tests {
             (json!(0.5), "0.5"),
         ] {
             assert_eq!(shown(&value), text);
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_who_calls_it() {
+        for (text, expected) in [
+            ("http://collector:4318", "http://collector:4318"),
+            ("http://u:planted@collector:4318/x", "http://********@collector:4318/x"),
+            ("https://planted@collector", "https://********@collector"),
+            ("https://u:plan/ted@collector", "https://********@collector"),
+            ("https://u:pl@nted@collector", "https://********@collector"),
+            ("u:planted@collector:4318", "********@collector:4318"),
+            ("TOKEN@https://hooks.example.org", "TOKEN@https://hooks.example.org"),
+            ("somebody@example.org", "somebody@example.org"),
+        ] {
+            assert_eq!(shown(&json!(text)), expected);
+            assert_eq!(shown(&json!([text, "b"])), format!("{expected}, b"));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
@@ -19,6 +19,7 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer
 use reqwest::Client;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use url::Url;
 
 use super::sampling::Share;
 use crate::config::TracingConfig;
@@ -50,11 +51,16 @@ impl Exporter {
         let Some(endpoint) = &config.otlp_endpoint else {
             return Ok(None);
         };
-        let client = Receiver::at(endpoint, runtime).context("tracing.otlp_endpoint: no client")?;
+        // An error would repeat the address.
+        let address = Url::parse(&format!("{}/v1/traces", endpoint.trim_end_matches('/')));
+        let address = address.ok().filter(Url::has_host);
+        let address = address.ok_or_else(|| anyhow!("tracing.otlp_endpoint: not an address"))?;
+        let shown = without_userinfo(address.clone());
+        let client = Receiver::at(address, runtime).context("tracing.otlp_endpoint: no client")?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .with_endpoint(shown.as_str())
             .with_timeout(EXCHANGE)
             .with_retry_policy(RetryPolicy::recommended())
             .with_http_client(client)
@@ -99,25 +105,36 @@ fn resource(instance: &str) -> Resource {
         .build()
 }
 
+/// The address as others may know it: the library of traces writes it into logs.
+fn without_userinfo(mut address: Url) -> Url {
+    // Neither can fail at an address with a host.
+    let _ = address.set_username("");
+    let _ = address.set_password(None);
+    address
+}
+
 /// The receiver, and whether it took what it was sent last.
 struct Receiver {
     client: Client,
+    /// With the user and the password that it may hold.
+    address: Url,
     runtime: Handle,
     fails: AtomicBool,
 }
 
 impl Receiver {
-    fn at(endpoint: &str, runtime: &Handle) -> anyhow::Result<Self> {
+    fn at(address: Url, runtime: &Handle) -> anyhow::Result<Self> {
         let mut builder = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .referer(false)
             .timeout(EXCHANGE);
-        if !endpoint.starts_with("https:") {
+        if address.scheme() != "https" {
             builder = builder.tls_backend_preconfigured(trusting_nobody()?);
         }
         Ok(Self {
             client: builder.build()?,
+            address,
             runtime: runtime.clone(),
             fails: AtomicBool::new(false),
         })
@@ -148,7 +165,11 @@ impl fmt::Debug for Receiver {
 #[async_trait]
 impl HttpClient for Receiver {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let request = reqwest::Request::try_from(request)?;
+        let (parts, body) = request.into_parts();
+        // The client takes user and password out of the address and into a header.
+        let request = self.client.request(parts.method, self.address.clone());
+        let request = request.headers(parts.headers).body(body).build();
+        let request = request.map_err(reqwest::Error::without_url)?;
         let (answer, answered) = oneshot::channel();
         let client = self.client.clone();
         // Waited for right below, and bounded by the timeout of the client. At the end of the runtime it is dropped,
@@ -167,14 +188,14 @@ impl HttpClient for Receiver {
 }
 
 async fn exchange(client: &Client, request: reqwest::Request) -> Result<Response<Bytes>, HttpError> {
-    // The address may hold a password.
+    // Where traces go says nothing about why they do not arrive.
     let mut answer = client.execute(request).await.map_err(reqwest::Error::without_url)?;
     let mut response = Response::builder().status(answer.status());
     if let Some(headers) = response.headers_mut() {
         headers.clone_from(answer.headers());
     }
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
+    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
         if body.len() + chunk.len() > LONGEST_ANSWER {
             return Err("the answer is too long".into());
         }
@@ -190,4 +211,83 @@ fn trusting_nobody() -> anyhow::Result<rustls::ClientConfig> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Secret;
+
+    /// What a receiver with a password hears, and what comes of its answer.
+    async fn exchanged(answer: &'static str) -> (String, Result<Response<Bytes>, HttpError>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Url::parse(&format!("http://watcher:planted@127.0.0.1:{port}/v1/traces")).unwrap();
+        let receiver = Receiver::at(address.clone(), &Handle::current()).unwrap();
+        let request = Request::builder()
+            .method("POST")
+            .uri(without_userinfo(address).as_str())
+            .header("content-type", "application/x-protobuf")
+            .body(Bytes::from_static(b"spans"))
+            .unwrap();
+        let heard = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = Vec::new();
+            while !bytes.ends_with(b"\r\n\r\nspans") {
+                let mut buffer = [0; 1024];
+                let read = stream.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "the request ends early");
+                bytes.extend_from_slice(&buffer[..read]);
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        tokio::join!(heard, receiver.send_bytes(request))
+    }
+
+    #[tokio::test]
+    async fn a_password_goes_to_the_receiver_in_a_header() {
+        let (heard, answer) = exchanged("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        let heard = heard.to_ascii_lowercase();
+        assert!(heard.starts_with("post /v1/traces http/1.1\r\n"), "{heard}");
+        assert!(heard.contains("content-type: application/x-protobuf\r\n"), "{heard}");
+        assert!(
+            heard.contains("authorization: basic d2f0y2hlcjpwbgfudgvk\r\n"),
+            "{heard}"
+        );
+        assert!(!heard.contains("planted"), "{heard}");
+        assert_eq!(answer.unwrap().into_body(), Bytes::from_static(b"ok"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_says_nothing_of_the_address() {
+        for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nok"] {
+            let (_, outcome) = exchanged(answer).await;
+            let error = outcome.unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("planted") && !said.contains("/v1/traces"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_used_is_not_repeated() {
+        for endpoint in [
+            "shepherd:planted",
+            "http://u:planted@",
+            "http://u:planted@collector:99999",
+        ] {
+            let config = TracingConfig {
+                otlp_endpoint: Some(Secret::new(endpoint)),
+                ..TracingConfig::default()
+            };
+            let Err(error) = Exporter::of(&config, "test", &Handle::current()) else {
+                panic!("traces can be sent to {endpoint}");
+            };
+            let said = format!("{error:#} {error:?}");
+            assert!(!said.contains("planted"), "{said}");
+        }
+    }
 }

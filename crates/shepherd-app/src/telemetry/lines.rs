@@ -36,7 +36,7 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let line = serde_json::to_string(&Line::of(context, event)?).map_err(|_| fmt::Error)?;
-        writeln!(writer, "{line}")
+        writeln!(writer, "{}", Escaped(&line))
     }
 }
 
@@ -219,7 +219,7 @@ struct Harmless<'a>(&'a str);
 impl fmt::Display for Harmless<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
-            if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
+            if is_harmful(character) {
                 write!(f, "{}", character.escape_default())?;
             } else {
                 f.write_char(character)?;
@@ -227,6 +227,31 @@ impl fmt::Display for Harmless<'_> {
         }
         Ok(())
     }
+}
+
+/// JSON without characters that end a line or steer a terminal somewhere. JSON itself asks for the escape of those below
+/// the blank only. They can stand nowhere but in texts and keys, where an escape means the same.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(is_harmful) {
+            let (plain, from) = rest.split_at(at);
+            f.write_str(plain)?;
+            let mut characters = from.chars();
+            if let Some(character) = characters.next() {
+                write!(f, "\\u{:04x}", u32::from(character))?;
+            }
+            rest = characters.as_str();
+        }
+        f.write_str(rest)
+    }
+}
+
+/// Controls, and what some readers take for the end of a line.
+fn is_harmful(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]
@@ -279,7 +304,7 @@ mod tests {
         }};
     }
 
-    const HOSTILE: &str = "a\nERROR forged: line\r\u{1b}[2K\u{9b}31m\" x=1";
+    const HOSTILE: &str = "a\nERROR forged: line\r\u{1b}[2K\u{9b}31m\u{7f}\u{85}\u{2028}next\u{2029}\" x=1 \u{e9}";
 
     fn speak() {
         let outer = tracing::info_span!(
@@ -330,6 +355,17 @@ mod tests {
     }
 
     #[test]
+    fn json_steers_no_terminal_and_ends_no_line() {
+        let lines = lines!(JsonLines, speak());
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(!lines[0].contains(is_harmful), "{lines:?}");
+        for escape in ["\\u001b[2K", "\\u009b31m", "\\u007f", "\\u0085", "\\u2028next\\u2029"] {
+            assert!(lines[0].contains(escape), "{escape} in {}", lines[0]);
+        }
+        assert!(lines[0].contains('\u{e9}'), "letters stay as they are");
+    }
+
+    #[test]
     fn text_cannot_be_forged() {
         let lines = lines!(TextLines, speak());
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -337,7 +373,7 @@ mod tests {
             lines[0].contains(" WARN ") && lines[0].contains(" user_id=u-1"),
             "{lines:?}"
         );
-        assert!(lines[0].chars().all(|character| !character.is_control()), "{lines:?}");
+        assert!(!lines[0].contains(is_harmful), "{lines:?}");
     }
 
     #[test]

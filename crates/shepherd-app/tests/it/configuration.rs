@@ -1,9 +1,12 @@
 //! The configuration of running replicas: where values come from, and what a change of the file does.
 
+use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
+use shepherd_usecases::configuration::{self, ConfigurationChange, Recorded};
 
 use crate::client::{Caller, send};
+use crate::in_process::InProcess;
 use crate::server::{PATIENCE, Replica, eventually};
 use crate::world::{User, World};
 
@@ -65,6 +68,8 @@ async fn the_file_is_followed() {
     one_row_tells_of_it(&world).await;
     what_is_invalid_changes_nothing(&world, &one, &here).await;
     other_keys_wait_for_a_restart(&world, &one, &here).await;
+    an_emptied_file_changes_nothing(&world, &one, &here).await;
+    what_comes_back_has_rows_of_its_own(&world, [&here, &there]).await;
 }
 
 async fn it_is_shown(world: &World, admin: &Caller) {
@@ -170,4 +175,91 @@ async fn other_keys_wait_for_a_restart(world: &World, replica: &Replica, admin: 
     );
     let row = updates(world).await.pop().unwrap();
     assert_eq!(row["params"]["after_restart"], json!(["queue.max_attempts"]), "{row}");
+}
+
+async fn an_emptied_file_changes_nothing(world: &World, replica: &Replica, admin: &Caller) {
+    let before = updates(world).await.len();
+    write(world, "");
+    until_logged(replica, "the configuration file has no keys any more").await;
+    assert_eq!(key(admin, "batch.max_create").await["value"], "2");
+    assert_eq!(key(admin, "queue.max_attempts").await["value_after_restart"], "7");
+    assert_eq!(updates(world).await.len(), before);
+}
+
+async fn what_comes_back_has_rows_of_its_own(world: &World, admins: [&Caller; 2]) {
+    let before = updates(world).await.len();
+    for (changes, level) in ["debug", "info", "debug"].into_iter().enumerate() {
+        write(
+            world,
+            &format!("batch: {{max_create: 2}}\nqueue: {{max_attempts: 7}}\nlog: {{level: {level}}}\n"),
+        );
+        for admin in admins {
+            eventually("the level holds", PATIENCE, async || {
+                (key(admin, "log.level").await["value"] == level).then_some(())
+            })
+            .await;
+        }
+        assert_eq!(updates(world).await.len(), before + changes + 1, "{level}");
+    }
+}
+
+/// A replica, by the row of its last change.
+struct Follower<'a> {
+    world: &'a InProcess,
+    recorded: DateTime<Utc>,
+}
+
+impl<'a> Follower<'a> {
+    fn starting(world: &'a InProcess) -> Self {
+        Self {
+            world,
+            recorded: world.platform.now(),
+        }
+    }
+
+    /// The row of a change from one value to another.
+    async fn takes(&mut self, values: &str) -> Recorded {
+        let change = ConfigurationChange {
+            in_effect: vec!["batch.max_create".to_owned()],
+            after_restart: Vec::new(),
+            values: values.to_owned(),
+        };
+        let recorded = configuration::record(&self.world.platform, &change, self.recorded).await;
+        let recorded = recorded.expect("a row");
+        self.recorded = recorded.at;
+        recorded
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_every_replica_has_a_row_after_that_of_the_change_before() {
+    let world = InProcess::start().await;
+    let (there, back) = ("2 -> 3", "3 -> 2");
+    let [mut first, mut second, mut third] = [(); 3].map(|()| Follower::starting(&world));
+
+    let mut rows = Vec::new();
+    for values in [there, back, there] {
+        let row = first.takes(values).await;
+        assert!(row.here, "{values}: what came back is another change");
+        assert!(rows.last().is_none_or(|last| *last < row.at), "{values}");
+        rows.push(row.at);
+    }
+    for (values, at) in [there, back, there].into_iter().zip(rows) {
+        assert_eq!(second.takes(values).await, Recorded { at, here: false }, "{values}");
+    }
+    // It never saw what was in between.
+    assert!(!third.takes(there).await.here);
+    assert!(second.takes(back).await.here);
+    assert!(!first.takes(back).await.here);
+
+    // A start reads the file without a row, so rows from before say nothing of what comes after.
+    let mut restarted = Follower::starting(&world);
+    assert!(restarted.takes(there).await.here);
+
+    let (one, other) = tokio::join!(first.takes(there), second.takes(there));
+    assert!(!one.here && !other.here, "the restarted one has written it");
+    let (one, other) = tokio::join!(first.takes(back), second.takes(back));
+    assert!(one.here != other.here && one.at == other.at, "{one:?} {other:?}");
+    let written = world.count("audit_logs WHERE action = 'config.update'").await;
+    assert_eq!(written, 6);
 }

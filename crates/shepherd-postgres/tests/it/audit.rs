@@ -161,11 +161,11 @@ async fn of_several_who_note_the_same_one_does() -> TestResult {
             retention: RetentionDays::default(),
         };
         let mut work = world.begin().await?;
-        if work
+        let noted = work
             .audit()
-            .is_noted(AuditAction::ConfigUpdate, "digest", at(-600))
-            .await?
-        {
+            .first_noted(AuditAction::ConfigUpdate, "digest", at(-600))
+            .await?;
+        if noted.is_some() {
             return Ok(false);
         }
         work.audit().append(&[(id(), entry)], &stamp).await?;
@@ -175,17 +175,33 @@ async fn of_several_who_note_the_same_one_does() -> TestResult {
     let (one, two, three) = tokio::join!(note(), note(), note());
     let written = [one?, two?, three?].into_iter().filter(|written| *written).count();
     assert_eq!(written, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_noted_again_is_found_one_after_the_other() -> TestResult {
+    let world = World::create().await?;
+    for (written, mark) in [(1, "there"), (2, "back"), (3, "there"), (4, "back")] {
+        let entry = AuditEntry::new(AuditAction::ConfigUpdate, "config", mark);
+        append(&world, at(written), vec![entry]).await?;
+    }
     let mut work = world.begin().await?;
-    let noted = work
-        .audit()
-        .is_noted(AuditAction::ConfigUpdate, "digest", at(1))
-        .await?;
-    assert!(!noted, "it was before");
-    let noted = work
-        .audit()
-        .is_noted(AuditAction::ConfigUpdate, "another", at(-600))
-        .await?;
-    assert!(!noted);
+    for (mark, after, expected) in [
+        ("there", 0, Some(1)),
+        ("there", 1, Some(3)),
+        ("there", 3, None),
+        ("back", 1, Some(2)),
+        ("back", 2, Some(4)),
+        ("nowhere", 0, None),
+    ] {
+        let noted = work
+            .audit()
+            .first_noted(AuditAction::ConfigUpdate, mark, at(after))
+            .await?;
+        assert_eq!(noted, expected.map(at), "{mark} after {after}");
+    }
+    let other = work.audit().first_noted(AuditAction::VmCreate, "there", at(0)).await?;
+    assert_eq!(other, None);
     Ok(())
 }
 

@@ -133,6 +133,57 @@ fn secrets_are_not_repeated_and_not_read_from_the_file() {
 }
 
 #[test]
+fn what_is_no_yaml_is_not_repeated() {
+    for (text, place) in [
+        // Secrets beside, before and behind what is wrong.
+        ("database:\n  password: planted-1: planted-2\n", "line 2"),
+        ("database:\n  password: \"planted\n  host: db\n", ""),
+        ("database: {password: planted, password: planted}\n", "there before"),
+        ("database:\n  password: planted\n host: planted\n", "line "),
+        ("database:\n  password: planted\n  port: *planted\n", "line 3"),
+        ("database:\n  password: 'planted' planted\n", "line "),
+        ("database:\n  password: !planted [planted\n", ""),
+        ("a: planted\n---\nb: planted\n", "a second document"),
+        ("planted", ""),
+    ] {
+        let error = with(&[], Some(text)).unwrap_err();
+        assert!(matches!(error, ConfigError::Syntax { .. }), "{text:?}: {error}");
+        for said in [error.to_string(), format!("{error:?}")] {
+            assert!(!said.contains("planted"), "{text:?}: {said}");
+            assert!(
+                said.contains("/etc/config.yaml") && said.contains(place),
+                "{text:?}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_text_of_a_file_is_not_shown() {
+    let text = "database:\n  password: planted\nlog:\n  level: planted-too\n";
+    let file = ConfigFile {
+        path: PathBuf::from("/etc/config.yaml"),
+        text: text.to_owned(),
+    };
+    assert_eq!(format!("{file:?}"), "ConfigFile { path: \"/etc/config.yaml\", .. }");
+    let loaded = with(&[], Some("database:\n  password: planted\n")).unwrap();
+    assert!(!format!("{loaded:?}").contains("planted"), "{loaded:?}");
+}
+
+#[test]
+fn keys_of_the_file_are_counted_whoever_wins() {
+    let file = "server: {port: 81}\nlog:\n  level: debug\nbatch: {}\n";
+    assert_eq!(with(&[("LOG_LEVEL", "info")], Some(file)).unwrap().in_file, 2);
+    for empty in ["", "# nothing\n", "{}\n", "server: {}\nlog:\n"] {
+        assert_eq!(
+            with(&[("LOG_LEVEL", "info")], Some(empty)).unwrap().in_file,
+            0,
+            "{empty:?}"
+        );
+    }
+}
+
+#[test]
 fn what_is_no_map_is_no_configuration() {
     for text in [": [", "- a\n", "text"] {
         assert!(
