@@ -44,6 +44,8 @@ while [ $# -gt 0 ]; do
     shift 2
 done
 [ "$features" != none ] || features=
+# Blanks divide as commas do.
+features=$(printf %s "$features" | tr -s ' \t\n,' ',,,,')
 command -v kubectl >/dev/null || fail "kubectl is not installed"
 
 # What is bound: the account is bound to one role after the other, so that a feature can be taken back alone.
@@ -106,6 +108,15 @@ current() {
 
 [ -n "$server" ] || server=$(current server)
 authority=$(current certificate-authority-data)
+name_in_certificate=$(current tls-server-name)
+# A context that does not look at the certificate need not know who signed it; every namespace does.
+if [ -z "$authority" ] && [ "$(current insecure-skip-tls-verify)" = true ]; then
+    authority=$(
+        kubectl --namespace kube-system get configmap kube-root-ca.crt --output 'jsonpath={.data.ca\.crt}' |
+            base64 | tr -d '\n'
+    )
+    [ -n "$authority" ] || fail "the current context does not verify its server, and the cluster names no authority"
+fi
 
 if [ -n "$duration" ]; then
     token=$(kubectl --namespace "$namespace" create token "$name" --duration "$duration")
@@ -142,6 +153,7 @@ clusters:
 KUBECONFIG
 # A server whose certificate a public authority signed needs none of its own.
 [ -z "$authority" ] || echo "      certificate-authority-data: $authority"
+[ -z "$name_in_certificate" ] || echo "      tls-server-name: \"$name_in_certificate\""
 cat <<KUBECONFIG
 users:
   - name: shepherd

@@ -1,7 +1,9 @@
 //! `cargo xtask manifests`: whether what lies below `deploy/` is in order.
 //!
 //! - `objects`: Kubernetes objects, those of files and those the chart renders
+//! - `release`: what the objects of one rendering have to do with each other
 //! - `values`: the chart's values against their schema
+//! - `refusals`: values that the chart must not take
 //! - `monitoring`: alerts and dashboards against the metrics there are and the handbook
 //! - `cluster`: what an API server says to all of it, without storing anything
 //!
@@ -11,6 +13,8 @@
 mod cluster;
 mod monitoring;
 mod objects;
+mod refusals;
+mod release;
 mod values;
 
 use std::ffi::OsStr;
@@ -51,13 +55,18 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         Some(rendered) => println!("helm rendered {} objects", rendered.len()),
         None => println!("helm is not installed: the templates of {CHART} were not rendered"),
     }
-    manifests.extend(rendered.unwrap_or_default());
+    let mut findings = Vec::new();
+    if let Some(rendered) = rendered {
+        findings.extend(release::check(&rendered));
+        findings.extend(refusals::check(&workspace.root().join(CHART)).await?);
+        manifests.extend(rendered);
+    }
     match test_alerts(workspace.root()).await? {
         Some(_) => println!("promtool tested the alerts"),
         None => println!("promtool is not installed: the tests of the alerts were not run"),
     }
     println!("{} objects were read", manifests.len());
-    let mut findings = findings(workspace.root(), &manifests)?;
+    findings.extend(check(workspace.root(), &manifests)?);
     if let Some(kubeconfig) = &options.kubeconfig {
         findings.extend(cluster::dry_run(kubeconfig, &manifests).await?);
     }
@@ -72,7 +81,7 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
 }
 
 /// Everything that can be said without helm and without a cluster.
-fn findings(root: &Path, manifests: &[Manifest]) -> anyhow::Result<Vec<String>> {
+fn check(root: &Path, manifests: &[Manifest]) -> anyhow::Result<Vec<String>> {
     let mut findings = objects::check(manifests);
     findings.extend(values::check(&root.join(CHART))?);
     findings.extend(monitoring::check(root, &root.join(CHART).join("files"))?);
@@ -113,7 +122,8 @@ fn parse(origin: &str, text: &str) -> anyhow::Result<Vec<Manifest>> {
     Ok(objects.into_iter().map(manifest).collect())
 }
 
-/// What the chart renders with its own values and with each file of `ci/`; `None` without helm.
+/// What the chart renders with its own values and with each file of `ci/`, for an installation and for an upgrade; `None`
+/// without helm.
 async fn render(root: &Path) -> anyhow::Result<Option<Vec<Manifest>>> {
     let chart = root.join(CHART);
     let mut manifests = Vec::new();
@@ -122,13 +132,19 @@ async fn render(root: &Path) -> anyhow::Result<Option<Vec<Manifest>>> {
         for command in [
             &["lint", "--strict"][..],
             &["template", "shepherd", "--namespace", "shepherd"],
+            &["template", "shepherd", "--namespace", "shepherd", "--is-upgrade"],
         ] {
             let Some(output) = helm(command, &chart, values.as_deref()).await? else {
                 return Ok(None);
             };
             if command.contains(&"template") {
                 let name = values.as_deref().and_then(Path::file_name).unwrap_or_default();
-                manifests.extend(parse(&format!("{CHART} {}", name.display()), &output)?);
+                let what = if command.contains(&"--is-upgrade") {
+                    "upgrade"
+                } else {
+                    "installation"
+                };
+                manifests.extend(parse(&format!("{CHART} {} {what}", name.display()), &output)?);
             }
         }
     }

@@ -9,11 +9,12 @@ const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Parts of the names of variables that hold secrets.
 const SECRET_NAMES: [&str; 5] = ["PASSWORD", "SECRET", "TOKEN", "ENCRYPTION_KEY", "DATABASE_URL"];
 /// Keys of the configuration that belong into a Secret.
-const SECRET_KEYS: [&str; 4] = [
-    "/database/url",
-    "/database/password",
-    "/security/encryption_key",
-    "/security/session_secret",
+const SECRET_KEYS: [&str; 5] = [
+    "database.url",
+    "database.password",
+    "security.encryption_key",
+    "security.jwt_verification_keys",
+    "security.session_secret",
 ];
 
 /// What is wrong with any of them.
@@ -60,12 +61,31 @@ fn check_configuration(text: Option<&str>) -> Vec<String> {
         return Vec::new();
     };
     match serde_saphyr::from_str::<Value>(text) {
-        Ok(configuration) => SECRET_KEYS
-            .iter()
-            .filter(|key| configuration.pointer(key).is_some_and(|value| !value.is_null()))
-            .map(|key| format!("{key} of config.yaml belongs into a Secret"))
-            .collect(),
+        Ok(configuration) => {
+            let mut keys = Vec::new();
+            flatten("", &configuration, &mut keys);
+            keys.into_iter()
+                .filter(|key| SECRET_KEYS.contains(&key.as_str()))
+                .map(|key| format!("{key} of config.yaml belongs into a Secret"))
+                .collect()
+        }
         Err(_) => vec!["config.yaml is no YAML".to_owned()],
+    }
+}
+
+/// The dotted names of all keys that have a value, whether they are written in sections or in one word.
+fn flatten(prefix: &str, section: &Value, keys: &mut Vec<String>) {
+    for (name, value) in section.as_object().into_iter().flatten() {
+        let key = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        if value.is_object() {
+            flatten(&key, value, keys);
+        } else if !value.is_null() {
+            keys.push(key);
+        }
     }
 }
 
@@ -225,13 +245,22 @@ mod tests {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "labels": labels}, "stringData": {"a": "b"},
         });
         assert_eq!(check_object(&secret), ["holds a secret in plain text"]);
-        let configuration = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": labels},
-            "data": {"config.yaml": "database:\n  password: x\n  host: db\n"},
-        });
-        assert_eq!(
-            check_object(&configuration),
-            ["/database/password of config.yaml belongs into a Secret"]
-        );
+        for (text, key) in [
+            ("database:\n  password: x\n  host: db\n", "database.password"),
+            ("database.password: x\n", "database.password"),
+            (
+                "security:\n  jwt_verification_keys: [x]\n  session_secret:\n",
+                "security.jwt_verification_keys",
+            ),
+        ] {
+            let configuration = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": labels},
+                "data": {"config.yaml": text},
+            });
+            assert_eq!(
+                check_object(&configuration),
+                [format!("{key} of config.yaml belongs into a Secret")]
+            );
+        }
     }
 }

@@ -7,8 +7,8 @@
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  name: {{ include "shepherd.fullname" $root }}-{{ $role }}
-  namespace: {{ $root.Release.Namespace }}
+  name: "{{ include "shepherd.fullname" $root }}-{{ $role }}"
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "shepherd.labels" $root | nindent 4 }}
     app.kubernetes.io/component: {{ $role }}
@@ -39,12 +39,12 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
-      serviceAccountName: {{ include "shepherd.serviceAccountName" $root }}
+      serviceAccountName: {{ include "shepherd.serviceAccountName" $root | quote }}
       automountServiceAccountToken: false
       enableServiceLinks: false
       terminationGracePeriodSeconds: {{ $root.Values.terminationGracePeriodSeconds }}
       {{- with $root.Values.priorityClassName }}
-      priorityClassName: {{ . }}
+      priorityClassName: {{ . | quote }}
       {{- end }}
       {{- with $root.Values.imagePullSecrets }}
       imagePullSecrets:
@@ -56,9 +56,10 @@ spec:
         - name: shepherd
           image: {{ include "shepherd.image" $root | quote }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          args: [serve, --config, /etc/shepherd/config/config.yaml, --roles, {{ $role }}]
+          workingDir: /
+          args: [serve, --roles, {{ $role }}]
           env:
-            {{- include "shepherd.env" $root | nindent 12 }}
+            {{- include "shepherd.env" $root | trim | nindent 12 }}
           {{- with $root.Values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}
@@ -100,23 +101,14 @@ spec:
       topologySpreadConstraints:
         {{- range $root.Values.topologySpread.topologyKeys }}
         - maxSkew: 1
-          topologyKey: {{ . }}
+          topologyKey: {{ . | quote }}
           whenUnsatisfiable: {{ $root.Values.topologySpread.whenUnsatisfiable }}
           labelSelector:
             matchLabels:
               {{- include "shepherd.selectorLabels" $root | nindent 14 }}
               app.kubernetes.io/component: {{ $role }}
         {{- end }}
-      {{- with $values.nodeSelector }}
-      nodeSelector:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $values.tolerations }}
-      tolerations:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $values.affinity }}
-      affinity:
-        {{- toYaml . | nindent 8 }}
+      {{- with include "shepherd.placement" $values | trim }}
+      {{- . | nindent 6 }}
       {{- end }}
 {{- end -}}
