@@ -1,7 +1,7 @@
 //! The SQL of the handbook against the schema: what an operator is told to type at night runs.
 //!
-//! Every block that is fenced as `sql` is run, as a whole and as it stands. One with a variable of psql (`:'name'`) needs
-//! an answer first; it is named in the output and left out.
+//! Every block that is fenced as `sql` is run, as a whole and as it stands. One with a variable of psql (`:'name'`)
+//! needs an answer first; it is named in the output and left out.
 
 use std::path::Path;
 
