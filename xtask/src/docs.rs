@@ -3,7 +3,7 @@
 //! [`document`] reads a file, [`links`] follows its links, [`book`] looks at the table of contents, [`commands`] at the
 //! commands of this program, [`api`] at operations, [`tests_named`] at tests, [`runbooks`] at alerts. The commands of
 //! `shepherd` and the configuration reference are held against the code by unit tests of `shepherd-app`, which has the
-//! code.
+//! code. Walks are run by [`crate::examples`], SQL by a test of `migrations`.
 //!
 //! The checks need nothing; HTML needs `mdbook`, which is a program of its own and no dependency: its tree of crates
 //! would be compiled by everybody who runs a demo.

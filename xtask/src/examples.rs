@@ -1,6 +1,9 @@
 //! The examples that need a running product, run against a demo of their own: a stage of `cargo xtask test`.
 //!
-//! What they print is shown, and has to say what their READMEs promise. The others are covered by their own tests.
+//! What they print is shown, and has to say what their READMEs promise. The others are covered by their own tests. The
+//! same demo is walked through as the [`documents`] show it.
+
+mod documents;
 
 use std::fs::File;
 use std::path::Path;
@@ -20,7 +23,7 @@ use crate::progress::Step;
 use crate::workspace::Workspace;
 
 /// For all walks together; each has limits of its own for whatever it waits for.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(480);
 /// How long the board may take to say something, and to stop.
 const BOARD_LIMIT: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -47,6 +50,7 @@ async fn run_all(workspace: &Workspace, built: &Executables, announcement: &Path
     let said = walk(built, announcement, &[]).await?;
     expect(&said, "nothing is left but the record")?;
     walk_with_curl(workspace, announcement).await?;
+    documents::run(workspace, announcement).await?;
     board(built, announcement).await
 }
 

@@ -4,6 +4,7 @@
 mod audit;
 mod epoch;
 mod guards;
+mod handbook;
 mod operations;
 mod retention;
 mod steps;
