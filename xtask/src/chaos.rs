@@ -2,10 +2,11 @@
 //! accounted for.
 //!
 //! [`stage`] is what runs: a durable PostgreSQL behind a switchable wire ([`database`]), simulated clusters, replicas
-//! ([`replicas`]). [`people`] ask for operations and note what they were told, [`trouble`] is what goes wrong,
-//! [`verdict`] compares what was accepted with what became of it. Everything that happens by chance follows from one
+//! ([`replicas`]). [`people`] ask for operations and note what they were told, an [`approver`] decides what waits,
+//! [`trouble`] is what goes wrong, [`verdict`] compares what was accepted with what became of it. Everything that happens by chance follows from one
 //! number, which is printed and can be given again; how the processes interleave does not follow from it.
 
+mod approver;
 mod database;
 mod dice;
 mod people;
@@ -81,7 +82,7 @@ async fn play(stage: &Stage, duration: Duration, seed: u64) -> anyhow::Result<Re
     let until = Instant::now() + duration;
     let working = people::work_all(stage, seed, until);
     let disturbing = trouble::disturb(stage, Dice::new(seed), until);
-    let (operations, troubles) = tokio::join!(working, disturbing);
+    let (operations, troubles, ()) = tokio::join!(working, disturbing, approver::approve_all(stage, until));
     let troubles = troubles?;
     let stops = stage.replicas.lock().await.counts();
     step.done(&format!("{} operations", operations.len()));
@@ -100,6 +101,8 @@ async fn wait_for_quiet(stage: &Stage, operations: &[Operation]) -> anyhow::Resu
     let calm = Instant::now();
     while calm.elapsed() < QUIET_LIMIT {
         stage.replicas.lock().await.revive()?;
+        // A replica may not be up yet.
+        let _ = approver::approve_waiting(stage).await;
         if let Ok(true) = verdict::is_quiet(stage, operations).await {
             break;
         }

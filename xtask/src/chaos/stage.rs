@@ -24,7 +24,7 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(200);
 /// How long a client waits for an answer before it asks again; shorter than what a stalled wire takes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
-/// What users ask for needs no approver here.
+/// What users ask for needs no approver here, as long as a cluster can take it.
 const POLICIES: [&str; 3] = ["CREATE_VM", "MODIFY_VM", "DELETE_VM"];
 const CLUSTERS_ARE_WELL: &str = "SELECT count(*) FROM clusters c JOIN cluster_watches w ON w.cluster_id = c.id \
      WHERE c.status = 'HEALTHY' AND w.state = 'LIVE' AND c.storage_classes <> '{}'";
@@ -47,6 +47,8 @@ pub(super) struct Stage {
     pub(super) replicas: Mutex<Replicas>,
     pub(super) ports: Vec<u16>,
     pub(super) users: Vec<User>,
+    /// The session of somebody who may decide everything.
+    pub(super) approver: String,
     pub(super) http: Client,
 }
 
@@ -72,6 +74,7 @@ impl Stage {
             fleet: Mutex::new(fleet),
             replicas: Mutex::new(replicas),
             users: Vec::new(),
+            approver: String::new(),
             http: client()?,
         };
         stage.populate(users, &first_password).await?;
@@ -118,6 +121,7 @@ impl Stage {
             let user = self.enrol(&admin, number, &template, &sizes).await?;
             self.users.push(user);
         }
+        self.approver = admin;
         self.wait_for_clusters().await
     }
 
