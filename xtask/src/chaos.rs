@@ -1,20 +1,23 @@
 //! `cargo xtask chaos`: users work while replicas, the database and clusters fail; afterwards every operation is
-//! accounted for.
+//! accounted for. Before that the tests are run that take too long for every day ([`long_tests`]).
 //!
 //! [`stage`] is what runs: a durable PostgreSQL behind a switchable wire ([`database`]), simulated clusters, replicas
 //! ([`replicas`]). [`people`] ask for operations and note what they were told, an [`approver`] decides what waits,
-//! [`trouble`] is what goes wrong, [`verdict`] compares what was accepted with what became of it. Everything that happens by chance follows from one
-//! number, which is printed and can be given again; how the processes interleave does not follow from it.
+//! [`trouble`] is what goes wrong, [`verdict`] compares what was accepted with what became of it. Everything that happens
+//! by chance follows from one number, which is printed and can be given again; how the processes interleave does not
+//! follow from it.
 
 mod approver;
 mod database;
 mod dice;
+mod long_tests;
 mod people;
 mod replicas;
 mod stage;
 mod trouble;
 mod verdict;
 
+use std::collections::BTreeMap;
 use std::fs::create_dir_all;
 use std::time::{Duration, Instant};
 
@@ -38,8 +41,11 @@ const USERS: usize = 6;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How long things go wrong; the end takes up to five minutes more
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=15))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=12))]
     minutes: u64,
+    /// Leave out the tests that take long
+    #[arg(long)]
+    without_tests: bool,
     /// The number that an earlier run printed
     #[arg(long)]
     seed: Option<u64>,
@@ -49,8 +55,13 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
     let directory = workspace.scratch().join("chaos");
     create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     let _claim = crate::bench::claim(&directory.join("lock"))?;
+    let tests = if options.without_tests {
+        BTreeMap::new()
+    } else {
+        long_tests::run(workspace).await?
+    };
     let step = Step::begin("building shepherd and its simulated clusters");
-    let built = compile::build(workspace, &["--workspace", "--bins"], &step).await?;
+    let built = compile::build(workspace, &["--workspace", "--all-targets"], &step).await?;
     step.done("");
     let seed = options.seed.unwrap_or_else(dice::chance);
     println!("seed {seed}");
@@ -63,7 +74,8 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         outcome = play(&stage, Duration::from_secs(options.minutes * 60), seed) => outcome,
     };
     stage.clear().await;
-    let report = outcome.with_context(|| format!("a run with --seed {seed}"))?;
+    let mut report = outcome.with_context(|| format!("a run with --seed {seed}"))?;
+    report.set_tests(tests);
     let path = directory.join("report.json");
     std::fs::write(&path, format!("{:#}\n", report.document())).context("write target/chaos/report.json")?;
     println!("\n{report}\nwrote target/chaos/report.json");
@@ -71,7 +83,7 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
         return Ok(());
     }
     bail!(
-        "operations were lost or doubled; the logs are in {}",
+        "operations were lost or doubled, or tests failed; the logs are in {}",
         directory.display()
     )
 }

@@ -255,9 +255,15 @@ pub(super) struct Report {
     unanswered: u32,
     lost: Vec<String>,
     doubled: Vec<String>,
+    /// Outcomes of the tests that take long.
+    tests: BTreeMap<String, String>,
 }
 
 impl Report {
+    pub(super) fn set_tests(&mut self, tests: BTreeMap<String, String>) {
+        self.tests = tests;
+    }
+
     pub(super) fn set_run(
         &mut self,
         seed: u64,
@@ -273,9 +279,10 @@ impl Report {
         self.replicas = replicas;
     }
 
-    /// Whether nothing was lost or doubled, and there was something to lose.
+    /// Whether nothing was lost or doubled, there was something to lose, and no test failed.
     pub(super) fn is_clean(&self) -> bool {
-        self.lost.is_empty() && self.doubled.is_empty() && self.completed > 0
+        let tests_passed = self.tests.values().all(|outcome| outcome == "ok");
+        self.lost.is_empty() && self.doubled.is_empty() && self.completed > 0 && tests_passed
     }
 
     pub(super) fn document(&self) -> Value {
@@ -292,6 +299,7 @@ impl Report {
             },
             "lost": self.lost,
             "doubled": self.doubled,
+            "tests": self.tests,
         })
     }
 }
@@ -312,6 +320,9 @@ impl fmt::Display for Report {
         counts(f, &self.troubles)?;
         counts(f, &self.replicas)?;
         writeln!(f, "{:<34}{:>7.1}s", "quiet after", self.quiet_after.as_secs_f64())?;
+        for (test, outcome) in &self.tests {
+            writeln!(f, "{outcome:<8}{test}")?;
+        }
         for (what, which) in [("lost", &self.lost), ("doubled", &self.doubled)] {
             writeln!(f, "{what:<34}{:>8}", which.len())?;
             for one in which.iter().take(SHOWN) {
