@@ -48,7 +48,7 @@ enum Command {
         direction: migrate::Direction,
     },
     /// Creates built-in roles, templates, sizes and the first administrator; what exists stays as it is.
-    Seed,
+    Seed(seed::Options),
     /// Looks at who administers the platform and how the queue is; fails when something should be looked at.
     Doctor {
         /// As JSON, for scripts.
@@ -132,7 +132,7 @@ fn run(cli: Cli, extensions: &Extensions) -> anyhow::Result<()> {
         match cli.command {
             Command::Serve(options) => serve::run(loaded, &instance, extensions, options, log).await,
             Command::Migrate { direction } => migrate::run(&loaded.config, direction).await,
-            Command::Seed => seed::run(&loaded.config).await,
+            Command::Seed(options) => seed::run(&loaded.config, &options).await,
             Command::Doctor { json } => doctor::run(&loaded.config, json).await,
             Command::Reconcile(options) => reconcile::run(&loaded.config, extensions, options).await,
             Command::BreakGlass { user } => break_glass::run(&loaded.config, extensions, &user).await,

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use shepherd_usecases::Platform;
 use shepherd_usecases::configuration::{self, ConfigurationChange};
 use tokio::sync::Mutex;
@@ -29,8 +28,9 @@ pub struct Reloader {
     followers: Vec<Follower>,
     file: Option<PathBuf>,
     seen: Mutex<Seen>,
-    /// The row of the last change, or the begin: rows up to then say nothing of the next change.
-    recorded: Mutex<DateTime<Utc>>,
+    /// The row of the last change, or the newest one at the start: rows up to there say nothing of the next change.
+    /// Unknown until the store was asked.
+    recorded: Mutex<Option<i64>>,
 }
 
 impl Reloader {
@@ -40,22 +40,31 @@ impl Reloader {
         let file = standing.now().newest.file.clone();
         let path = file.as_ref().map(|file| file.path.clone());
         let content = file.map_or(Content::Absent, Content::File);
-        let recorded = Mutex::new(platform.now());
         Self {
             platform,
             standing,
             followers,
             file: path,
             seen: Mutex::new(Seen::new(content)),
-            recorded,
+            recorded: Mutex::new(None),
         }
     }
 
     /// Follows until dropped.
     pub async fn run(&self) {
         loop {
+            self.begin().await;
             tokio::time::sleep(LOOK).await;
             self.look().await;
+        }
+    }
+
+    /// Finds the newest row, unless that was done before. As long as the store does not say, no row of another replica is
+    /// taken for one's own.
+    async fn begin(&self) {
+        let mut recorded = self.recorded.lock().await;
+        if recorded.is_none() {
+            *recorded = configuration::newest_row(&self.platform).await.ok();
         }
     }
 
@@ -123,8 +132,8 @@ impl Reloader {
                 values: difference.values,
             };
             let mut recorded = self.recorded.lock().await;
-            match configuration::record(&self.platform, &change, *recorded).await {
-                Ok(row) => *recorded = row.at,
+            match configuration::record(&self.platform, &change, recorded.unwrap_or(i64::MAX)).await {
+                Ok(recorded_at) => *recorded = Some(recorded_at.row),
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,

@@ -33,6 +33,17 @@ pub struct Purged {
     pub rows: u64,
 }
 
+/// A row of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Noted {
+    /// What it is about.
+    pub resource_id: String,
+    /// Its number. Of rows that are noted one after the other the later one has the larger number, whatever clocks say.
+    pub seq: i64,
+    /// When it was written, by the clock of whoever wrote it.
+    pub performed_at: DateTime<Utc>,
+}
+
 /// Appends, and removes what has served its time; nothing else is possible.
 #[async_trait]
 pub trait AuditRepository: Send {
@@ -43,15 +54,13 @@ pub trait AuditRepository: Send {
         stamp: &AuditStamp<'_>,
     ) -> Result<(), RepositoryError>;
 
-    /// When the first row of this action about this resource was written that is later than `after`; `None` without
-    /// one. Nobody else is told about the same resource before the transaction ends, so that of several who ask and
-    /// then append only one does.
-    async fn first_noted(
+    /// The row of this action that was written last, of those since a moment; `None` without one. Nobody else is told
+    /// about the same action before the transaction ends, so that of several who ask and then append only one does.
+    async fn last_noted(
         &mut self,
         action: AuditAction,
-        resource_id: &str,
-        after: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, RepositoryError>;
+        since: DateTime<Utc>,
+    ) -> Result<Option<Noted>, RepositoryError>;
 
     /// Removes at most `batch` rows (1 to 100,000) that are past their retention and under no legal hold; answers how
     /// many of each class, and nothing when there are none. Who makes a hold meanwhile waits for the end of the

@@ -57,4 +57,4 @@ mod workbench;
 pub mod worker;
 
 pub use store::{ConnectOptions, PgStore};
-pub use worker::{QueueWorker, WorkerOptions, WorkerPulse};
+pub use worker::{QueueWorker, Silence, WorkerOptions, WorkerPulse};

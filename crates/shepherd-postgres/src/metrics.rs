@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sea_orm::sqlx::PgPool;
 use shepherd_ports::RepositoryError;
 use shepherd_ports::metrics::state::{MetricsQueries, PoolConnections, StateSample};
 
@@ -60,14 +61,16 @@ impl MetricsQueries for PgStore {
         sample.ok_or_else(|| RepositoryError::Other("a statement answered no row".into()))
     }
 
-    fn pool_connections(&self) -> PoolConnections {
-        let mut all = PoolConnections::default();
-        for pool in self.pools() {
+    fn pool_connections(&self) -> Vec<PoolConnections> {
+        let connections = |(name, pool): (&'static str, &PgPool)| {
             let idle = u64::try_from(pool.num_idle()).unwrap_or(u64::MAX);
-            all.idle += idle;
-            all.used += u64::from(pool.size()).saturating_sub(idle);
-            all.limit += u64::from(pool.options().get_max_connections());
-        }
-        all
+            PoolConnections {
+                pool: name,
+                idle,
+                used: u64::from(pool.size()).saturating_sub(idle),
+                limit: u64::from(pool.options().get_max_connections()),
+            }
+        };
+        self.pools().map(connections).collect()
     }
 }

@@ -275,12 +275,11 @@ impl PgStore {
         closed
     }
 
-    /// The pool, or both.
-    pub(crate) fn pools(&self) -> impl Iterator<Item = &PgPool> {
-        let second = self.limits.is_some().then_some(&self.session);
-        std::iter::once(&self.db)
-            .chain(second)
-            .map(DatabaseConnection::get_postgres_connection_pool)
+    /// The pool, or both, with their names.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = (&'static str, &PgPool)> {
+        let second = self.limits.is_some().then_some(("session", &self.session));
+        let all = std::iter::once(("shared", &self.db)).chain(second);
+        all.map(|(name, db)| (name, db.get_postgres_connection_pool()))
     }
 
     pub(crate) async fn transaction(&self) -> Result<PgUnitOfWork, RepositoryError> {

@@ -31,7 +31,7 @@ use crate::periodic::{self, PeriodicTask};
 use crate::queue::{TASK, retire};
 use crate::store::PgStore;
 
-pub use pulse::WorkerPulse;
+pub use pulse::{Silence, WorkerPulse};
 
 /// Pause before the worker is set up again after a failure, doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

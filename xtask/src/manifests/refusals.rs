@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn a_refusal_says_why() {
-        assert_eq!(judge("a=1", "a", false, "Error: a must be text"), None);
-        assert_eq!(judge("a=1", "a", true, "").as_deref(), Some("the chart takes a=1"));
-        assert!(judge("a=1", "a", false, "no such command").is_some());
+        assert_eq!(judge("size=1", "size", false, "Error: size must be text"), None);
+        assert_eq!(judge("size=1", "size", true, "").as_deref(), Some("the chart takes size=1"));
+        assert!(judge("size=1", "size", false, "no such command").is_some());
     }
 }

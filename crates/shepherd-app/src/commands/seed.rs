@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use clap::Args;
 use serde::de::DeserializeOwned;
 use shepherd_usecases::seed::{self, Seeds};
 use zeroize::Zeroizing;
@@ -13,7 +14,16 @@ use crate::config::Config;
 /// Characters of a generated password.
 const PASSWORD_LENGTH: usize = 24;
 
-pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
+/// How the first administrator gets a password.
+#[derive(Args)]
+pub(super) struct Options {
+    /// Make up no password for the first administrator: fail without SEED_ADMIN_PASSWORD when there is none yet. For
+    /// those whose output nobody reads
+    #[arg(long)]
+    password_required: bool,
+}
+
+pub(super) async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
     let seeds = Seeds {
         roles: read(&config.seed.dir, "roles.yaml")?,
         templates: read(&config.seed.dir, "templates.yaml")?,
@@ -23,6 +33,9 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     refuse_pending(&store).await?;
     let wired = bootstrap::wire(config, store).await?;
     let given = std::env::var("SEED_ADMIN_PASSWORD").ok().map(Zeroizing::new);
+    if options.password_required && given.is_none() && !seed::has_admin(&wired.platform).await? {
+        anyhow::bail!("there is no administrator yet: SEED_ADMIN_PASSWORD has to say the first one's password");
+    }
     let generated = given.is_none();
     let password = match given {
         Some(password) => password,

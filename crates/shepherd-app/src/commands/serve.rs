@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use shepherd_ports::leases::HeartbeatKind;
 use shepherd_ports::queue::PeriodicJobHandler;
-use shepherd_postgres::{QueueWorker, WorkerOptions, WorkerPulse};
+use shepherd_postgres::{QueueWorker, Silence, WorkerOptions, WorkerPulse};
 use shepherd_usecases::controllers;
 use shepherd_usecases::execution::Executor;
 use shepherd_usecases::external_approval;
@@ -33,6 +33,8 @@ use crate::telemetry::LogLevel;
 
 /// How long connections that the database does not give back are waited for at the end.
 const CLOSE: Duration = Duration::from_secs(5);
+/// No job takes longer, whatever it is: operations have `k8s.operation_timeout`, other work has limits of minutes.
+const LONGEST_JOB: Duration = Duration::from_secs(30 * 60);
 
 /// Options of `serve`.
 #[derive(Args)]
@@ -254,8 +256,12 @@ async fn run_worker(config: &Config, wired: &Wired, pool: &TaskPool) -> anyhow::
     let instance = wired.platform.settings().controllers.instance.clone();
     let heartbeat = config.queue.heartbeat;
     let pulse = WorkerPulse::default();
-    // Others recover the jobs of a worker that has been silent for so long.
-    let silence = config.queue.recovery_threshold + config.queue.poll_interval;
+    let silence = Silence {
+        // Others recover the jobs of a worker that has been silent for so long.
+        idle: config.queue.recovery_threshold + config.queue.poll_interval,
+        busy: LONGEST_JOB.max(config.k8s.operation_timeout * 2),
+        places: config.queue.max_workers,
+    };
     // The first beat is awaited, so that readiness never sees a worker that has not begun to say it is there.
     wired
         .platform

@@ -30,6 +30,11 @@ async fn nothing_starts_or_is_written_before_the_schema_is_there() {
 #[tokio::test]
 async fn seeding_twice_changes_nothing() {
     let home = Home::new().await;
+    let seeds = workspace().join("seed").display().to_string();
+    let required = ["seed", "--password-required"];
+    let (succeeded, said) = home.run(&required, &[("SEED_DIR", &seeds)]).await;
+    assert!(!succeeded && said.contains("SEED_ADMIN_PASSWORD"), "{said}");
+    assert_eq!(home.count("users").await + home.count("roles").await, 0, "nothing is half-written");
     let first = home.seed().await;
     assert!(first.contains("created") && first.contains("`admin`"), "{first}");
     assert!(!first.contains(SEEDED_PASSWORD), "a given password is not repeated");
@@ -41,7 +46,8 @@ async fn seeding_twice_changes_nothing() {
     assert!(!second.contains("created"), "{second}");
     assert_eq!(home.count(rows).await, before);
     // An upgrade seeds again, long after the password was taken out of its Secret.
-    let seeds = workspace().join("seed").display().to_string();
+    let (succeeded, said) = home.run(&required, &[("SEED_DIR", &seeds)]).await;
+    assert!(succeeded, "nobody needs a password: {said}");
     let env = [("SEED_ADMIN_PASSWORD", ""), ("SEED_DIR", seeds.as_str())];
     let (succeeded, said) = home.run(&["seed"], &env).await;
     assert!(succeeded, "nobody gets the password: {said}");

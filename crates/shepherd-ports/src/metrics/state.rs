@@ -19,13 +19,15 @@ use crate::error::RepositoryError;
 pub trait MetricsQueries: Send + Sync {
     /// The state of the database.
     async fn sample_state(&self, now: DateTime<Utc>) -> Result<StateSample, RepositoryError>;
-    /// The connections of this process.
-    fn pool_connections(&self) -> PoolConnections;
+    /// The connections of this process, of each of its pools.
+    fn pool_connections(&self) -> Vec<PoolConnections>;
 }
 
-/// Connections to the database, of both pools where there are two.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Connections to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConnections {
+    /// `shared`, or `session` for those of what needs a session.
+    pub pool: &'static str,
     /// Open and at rest.
     pub idle: u64,
     /// Open and at work.
@@ -141,10 +143,11 @@ pub fn show_state(sample: &StateSample) {
 }
 
 /// Shows the connections of this process to the database.
-pub fn show_connections(connections: PoolConnections) {
-    let PoolConnections { idle, used, limit } = connections;
-    for (state, count) in [("idle", idle), ("used", used), ("limit", limit)] {
-        gauge!("db_pool_connections", "state" => state).set(number(count));
+pub fn show_connections(pools: &[PoolConnections]) {
+    for PoolConnections { pool, idle, used, limit } in pools {
+        for (state, count) in [("idle", idle), ("used", used), ("limit", limit)] {
+            gauge!("db_pool_connections", "pool" => *pool, "state" => state).set(number(*count));
+        }
     }
 }
 

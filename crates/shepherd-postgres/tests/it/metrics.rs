@@ -76,7 +76,11 @@ async fn a_sample_counts_what_is_open() -> TestResult {
 async fn a_transaction_uses_a_connection() -> TestResult {
     let world = World::create().await?;
     let work = world.begin().await?;
-    assert!(world.store.pool_connections().used >= 1);
+    let pools = world.store.pool_connections();
+    let [shared] = pools.as_slice() else {
+        return Err(format!("one pool: {pools:?}").into());
+    };
+    assert!(shared.pool == "shared" && shared.used >= 1 && shared.limit >= shared.used, "{shared:?}");
     drop(work);
     Ok(())
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sea_orm::{ConnectionTrait as _, sqlx};
 use shepherd_domain::ids::EventId;
 use shepherd_ports::queue::{EventJob, EventJobHandler, JobVerdict};
-use shepherd_postgres::{QueueWorker, WorkerOptions, WorkerPulse};
+use shepherd_postgres::{QueueWorker, Silence, WorkerOptions, WorkerPulse};
 use tokio::sync::Notify;
 
 use crate::TestResult;
@@ -186,7 +186,12 @@ impl EventJobHandler for Hanging {
 /// What a worker that sees nothing of the queue any more must not say is that it works.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_cannot_look_has_no_pulse_and_one_with_its_hands_full_has() -> TestResult {
-    const SILENCE: Duration = Duration::from_secs(1);
+    const IDLE: Duration = Duration::from_secs(1);
+    let silence = Silence {
+        idle: IDLE,
+        busy: IDLE * 60,
+        places: 1,
+    };
     let world = World::create().await?;
     let handler = Arc::new(Hanging(Notify::new()));
     let stop = Arc::new(Notify::new());
@@ -202,7 +207,7 @@ async fn a_worker_that_cannot_look_has_no_pulse_and_one_with_its_hands_full_has(
         stopped.notified().await
     });
     let becomes = async |felt: bool| {
-        while pulse.is_felt(SILENCE) != felt {
+        while pulse.is_felt(silence) != felt {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -218,10 +223,10 @@ async fn a_worker_that_cannot_look_has_no_pulse_and_one_with_its_hands_full_has(
         becomes(true).await;
         enqueue(&world, id()).await?;
         enqueue(&world, id()).await?;
-        tokio::time::sleep(SILENCE * 2).await;
-        let hands_are_full = pulse.is_felt(SILENCE);
+        tokio::time::sleep(IDLE * 2).await;
+        let hands_are_full = pulse.is_felt(silence);
         handler.0.notify_one();
-        tokio::time::sleep(SILENCE / 10).await;
+        tokio::time::sleep(IDLE / 10).await;
         handler.0.notify_one();
         stop.notify_one();
         Outcome::Ok(hands_are_full)

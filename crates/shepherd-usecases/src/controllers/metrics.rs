@@ -34,7 +34,7 @@ pub async fn run(platform: &Platform) {
 /// When the store fails; what this process knows by itself is set all the same.
 pub async fn sample(platform: &Platform) -> Result<(), RepositoryError> {
     show_process();
-    state::show_connections(platform.read.pool_connections());
+    state::show_connections(&platform.read.pool_connections());
     let sample = platform.read.sample_state(platform.now()).await?;
     state::show_state(&sample);
     for cluster in &sample.clusters {

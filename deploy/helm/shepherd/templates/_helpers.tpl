@@ -79,11 +79,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* What the schema cannot say, because it is about two values. */}}
 {{- define "shepherd.check" -}}
-{{- /* A stop that is cut short loses what it was for. Connections get five seconds of their own at its end. */}}
+{{- /* A stop that is cut short loses what it was for. Connections, traces and threads get five seconds each at its end. */}}
 {{- $stop := include "shepherd.seconds" (dig "server" "shutdown_timeout" "30s" .Values.config) | int -}}
-{{- $needed := add $stop (int .Values.preStopSeconds) 5 -}}
+{{- $needed := add $stop (int .Values.preStopSeconds) 15 -}}
 {{- if le (int .Values.terminationGracePeriodSeconds) (int $needed) -}}
-{{- fail (printf "terminationGracePeriodSeconds must be more than config.server.shutdown_timeout, preStopSeconds and 5 seconds for connections together, %d" (int $needed)) -}}
+{{- fail (printf "terminationGracePeriodSeconds must be more than config.server.shutdown_timeout, preStopSeconds and 15 seconds for connections, traces and threads together, %d" (int $needed)) -}}
 {{- end -}}
 {{- if eq (include "shepherd.apiPort" . | int) (int .Values.metrics.port) -}}
 {{- fail (printf "metrics.port must not be the port of the API, %d" (int .Values.metrics.port)) -}}

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use shepherd_domain::cluster::WatchState;
@@ -71,6 +72,8 @@ pub(super) struct Follower<'a> {
     failures: u32,
     // Whether the cluster has answered since the last interruption.
     answered: bool,
+    // When the first of these interruptions was: the rows do not follow since then, whenever that is noted.
+    cut_off_at: Option<DateTime<Utc>>,
     next_beat: Instant,
 }
 
@@ -95,6 +98,7 @@ impl<'a> Follower<'a> {
             phase: WatchState::Starting,
             failures: 0,
             answered: false,
+            cut_off_at: None,
             next_beat: Instant::now(),
         }
     }
@@ -187,6 +191,7 @@ impl<'a> Follower<'a> {
         if !matches!(event, VmWatchEvent::ListBegins | VmWatchEvent::Expired) && !self.answered {
             self.answered = true;
             self.failures = 0;
+            self.cut_off_at = None;
             self.note().await?;
         }
         match event {
@@ -243,6 +248,7 @@ impl<'a> Follower<'a> {
         metrics::clusters::watcher_restarted(self.cluster.name.clone(), error.kind());
         self.failures = self.failures.saturating_add(1);
         self.answered = false;
+        self.cut_off_at.get_or_insert_with(|| self.platform.now());
         if self.failures == 1 {
             tracing::warn!(cluster = %self.cluster.name, %error, "a watch was interrupted");
         } else {
@@ -257,10 +263,11 @@ impl<'a> Follower<'a> {
         if state == self.noted {
             return Ok(());
         }
+        let since = self.cut_off_at.unwrap_or_else(|| self.platform.now());
         let mut uow = self.platform.begin().await?;
         let noted = uow
             .watches()
-            .set_state(self.cluster.id, state, self.platform.now(), self.lease)
+            .set_state(self.cluster.id, state, since, self.lease)
             .await?;
         uow.commit().await?;
         if !noted {
