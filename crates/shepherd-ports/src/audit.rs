@@ -56,11 +56,8 @@ pub trait AuditRepository: Send {
 
     /// The row of this action that was written last, of those since a moment; `None` without one. Nobody else is told
     /// about the same action before the transaction ends, so that of several who ask and then append only one does.
-    async fn last_noted(
-        &mut self,
-        action: AuditAction,
-        since: DateTime<Utc>,
-    ) -> Result<Option<Noted>, RepositoryError>;
+    async fn last_noted(&mut self, action: AuditAction, since: DateTime<Utc>)
+    -> Result<Option<Noted>, RepositoryError>;
 
     /// Removes at most `batch` rows (1 to 100,000) that are past their retention and under no legal hold; answers how
     /// many of each class, and nothing when there are none. Who makes a hold meanwhile waits for the end of the

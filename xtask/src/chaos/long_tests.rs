@@ -12,7 +12,13 @@ use crate::workspace::Workspace;
 /// Where they are: the tests against whole processes.
 const BINARY: &str = "shepherd-app it";
 /// Parts of their names. One at a time, because each has a database server of its own and stops it.
-const ARGUMENTS: [&str; 5] = ["--ignored", "--test-threads=1", "--show-output", "database_faults::", "backups::"];
+const ARGUMENTS: [&str; 5] = [
+    "--ignored",
+    "--test-threads=1",
+    "--show-output",
+    "database_faults::",
+    "backups::",
+];
 /// The outcome of a test that failed.
 const FAILED: &str = "FAILED";
 /// What a test says that cannot do its work on this machine.
@@ -58,7 +64,8 @@ fn outcomes(said: &str) -> BTreeMap<String, String> {
     for line in said.lines() {
         if let Some(name) = line.strip_prefix("---- ") {
             about = name.strip_suffix(" stdout ----");
-        } else if let (true, Some(outcome)) = (line.starts_with(SKIPPED), about.and_then(|name| outcomes.get_mut(name))) {
+        } else if let (true, Some(outcome)) = (line.starts_with(SKIPPED), about.and_then(|name| outcomes.get_mut(name)))
+        {
             *outcome = line.to_owned();
         }
     }

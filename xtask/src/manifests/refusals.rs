@@ -107,7 +107,10 @@ mod tests {
     #[test]
     fn a_refusal_says_why() {
         assert_eq!(judge("size=1", "size", false, "Error: size must be text"), None);
-        assert_eq!(judge("size=1", "size", true, "").as_deref(), Some("the chart takes size=1"));
+        assert_eq!(
+            judge("size=1", "size", true, "").as_deref(),
+            Some("the chart takes size=1")
+        );
         assert!(judge("size=1", "size", false, "no such command").is_some());
     }
 }

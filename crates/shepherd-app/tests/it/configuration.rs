@@ -200,7 +200,10 @@ async fn what_comes_back_has_rows_of_its_own(world: &World, admins: [&Caller; 2]
         }
         let written = updates(world).await.len() - before;
         // A row of a process with other variables may come between those of these two.
-        assert!((changes + 1..=2 * (changes + 1)).contains(&written), "{level}: {written}");
+        assert!(
+            (changes + 1..=2 * (changes + 1)).contains(&written),
+            "{level}: {written}"
+        );
     }
 }
 
@@ -244,7 +247,10 @@ async fn no_change_takes_effect_without_being_the_newest_row_of_the_log() {
     // Two that see the same at the same time share their rows, also those of what comes back.
     for values in [there, back, there] {
         let (one, other) = tokio::join!(first.takes(values), second.takes(values));
-        assert!(one.here != other.here && one.row == other.row, "{values}: {one:?} {other:?}");
+        assert!(
+            one.here != other.here && one.row == other.row,
+            "{values}: {one:?} {other:?}"
+        );
     }
     // It missed what came back, and the newest row says what it sees now.
     assert!(!third.takes(there).await.here);

@@ -228,7 +228,8 @@ async fn a_process_without_api_shows_the_same_state(world: &World) {
     scrape.shows("queue_jobs", &[("state", "given_up")], 0.0);
     scrape.shows("cluster_breaker_open", &[("cluster", "test-1")], 0.0);
     scrape.shows("console_sessions_active", &[], 0.0);
-    let connections = ["idle", "used"].map(|state| scrape.value("db_pool_connections", &[("pool", "shared"), ("state", state)]));
+    let connections =
+        ["idle", "used"].map(|state| scrape.value("db_pool_connections", &[("pool", "shared"), ("state", state)]));
     assert!(connections.into_iter().flatten().sum::<f64>() >= 1.0, "{connections:?}");
     scrape.shows_some("background_job_last_success_timestamp", &[("job", "health")]);
     scrape.shows("pool_tasks", &[("pool", "metrics"), ("state", "running")], 1.0);

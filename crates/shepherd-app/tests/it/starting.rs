@@ -34,7 +34,11 @@ async fn seeding_twice_changes_nothing() {
     let required = ["seed", "--password-required"];
     let (succeeded, said) = home.run(&required, &[("SEED_DIR", &seeds)]).await;
     assert!(!succeeded && said.contains("SEED_ADMIN_PASSWORD"), "{said}");
-    assert_eq!(home.count("users").await + home.count("roles").await, 0, "nothing is half-written");
+    assert_eq!(
+        home.count("users").await + home.count("roles").await,
+        0,
+        "nothing is half-written"
+    );
     let first = home.seed().await;
     assert!(first.contains("created") && first.contains("`admin`"), "{first}");
     assert!(!first.contains(SEEDED_PASSWORD), "a given password is not repeated");

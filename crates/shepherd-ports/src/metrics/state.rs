@@ -144,7 +144,13 @@ pub fn show_state(sample: &StateSample) {
 
 /// Shows the connections of this process to the database.
 pub fn show_connections(pools: &[PoolConnections]) {
-    for PoolConnections { pool, idle, used, limit } in pools {
+    for PoolConnections {
+        pool,
+        idle,
+        used,
+        limit,
+    } in pools
+    {
         for (state, count) in [("idle", idle), ("used", used), ("limit", limit)] {
             gauge!("db_pool_connections", "pool" => *pool, "state" => state).set(number(*count));
         }

@@ -161,10 +161,7 @@ async fn of_several_who_note_the_same_one_does() -> TestResult {
             retention: RetentionDays::default(),
         };
         let mut work = world.begin().await?;
-        let noted = work
-            .audit()
-            .last_noted(AuditAction::ConfigUpdate, at(-600))
-            .await?;
+        let noted = work.audit().last_noted(AuditAction::ConfigUpdate, at(-600)).await?;
         if noted.is_some() {
             return Ok(false);
         }

@@ -80,7 +80,10 @@ async fn a_transaction_uses_a_connection() -> TestResult {
     let [shared] = pools.as_slice() else {
         return Err(format!("one pool: {pools:?}").into());
     };
-    assert!(shared.pool == "shared" && shared.used >= 1 && shared.limit >= shared.used, "{shared:?}");
+    assert!(
+        shared.pool == "shared" && shared.used >= 1 && shared.limit >= shared.used,
+        "{shared:?}"
+    );
     drop(work);
     Ok(())
 }
