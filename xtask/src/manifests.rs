@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Also ask the API server of this kubeconfig, by a dry run of every object
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
+    /// Render the chart for this version of Kubernetes; an older server refuses what a newer one knows
+    #[arg(long)]
+    kube_version: Option<String>,
 }
 
 /// An object and the file or rendering it came from.
@@ -50,7 +53,7 @@ struct Manifest {
 
 pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     let mut manifests = plain(workspace.root())?;
-    let rendered = render(workspace.root()).await?;
+    let rendered = render(workspace.root(), options.kube_version.as_deref()).await?;
     match &rendered {
         Some(rendered) => println!("helm rendered {} objects", rendered.len()),
         None => println!("helm is not installed: the templates of {CHART} were not rendered"),
@@ -124,7 +127,7 @@ fn parse(origin: &str, text: &str) -> anyhow::Result<Vec<Manifest>> {
 
 /// What the chart renders with its own values and with each file of `ci/`, for an installation and for an upgrade; `None`
 /// without helm.
-async fn render(root: &Path) -> anyhow::Result<Option<Vec<Manifest>>> {
+async fn render(root: &Path, version: Option<&str>) -> anyhow::Result<Option<Vec<Manifest>>> {
     let chart = root.join(CHART);
     let mut manifests = Vec::new();
     let with = files(&chart.join("ci"), "yaml")?.into_iter().map(Some);
@@ -134,7 +137,11 @@ async fn render(root: &Path) -> anyhow::Result<Option<Vec<Manifest>>> {
             &["template", "shepherd", "--namespace", "shepherd"],
             &["template", "shepherd", "--namespace", "shepherd", "--is-upgrade"],
         ] {
-            let Some(output) = helm(command, &chart, values.as_deref()).await? else {
+            let mut arguments = command.to_vec();
+            if let (true, Some(version)) = (command.contains(&"template"), version) {
+                arguments.extend(["--kube-version", version]);
+            }
+            let Some(output) = helm(&arguments, &chart, values.as_deref()).await? else {
                 return Ok(None);
             };
             if command.contains(&"template") {
