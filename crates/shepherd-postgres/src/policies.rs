@@ -81,19 +81,26 @@ const ROLE_KEYS: &str = concat!(
     ") k"
 );
 
+/// What is missing stands in the order in which it was asked for.
 const MISSING: &str = concat!(
     "SELECT jsonb_build_object( \
-         'systems', (SELECT COALESCE(jsonb_agg(x::text), '[]') FROM unnest($1::uuid[]) x \
+         'systems', (SELECT COALESCE(jsonb_agg(x::text ORDER BY n), '[]') \
+             FROM unnest($1::uuid[]) WITH ORDINALITY AS given (x, n) \
              WHERE NOT EXISTS (SELECT FROM systems s WHERE s.id = x)), \
-         'services', (SELECT COALESCE(jsonb_agg(x::text), '[]') FROM unnest($2::uuid[]) x \
+         'services', (SELECT COALESCE(jsonb_agg(x::text ORDER BY n), '[]') \
+             FROM unnest($2::uuid[]) WITH ORDINALITY AS given (x, n) \
              WHERE NOT EXISTS (SELECT FROM services s WHERE s.id = x)), \
-         'sizes', (SELECT COALESCE(jsonb_agg(x::text), '[]') FROM unnest($3::uuid[]) x \
+         'sizes', (SELECT COALESCE(jsonb_agg(x::text ORDER BY n), '[]') \
+             FROM unnest($3::uuid[]) WITH ORDINALITY AS given (x, n) \
              WHERE NOT EXISTS (SELECT FROM instance_sizes z WHERE z.id = x)), \
-         'users', (SELECT COALESCE(jsonb_agg(x::text), '[]') FROM unnest($4::uuid[]) x \
+         'users', (SELECT COALESCE(jsonb_agg(x::text ORDER BY n), '[]') \
+             FROM unnest($4::uuid[]) WITH ORDINALITY AS given (x, n) \
              WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = x)), \
-         'roles', (SELECT COALESCE(jsonb_agg(x), '[]') FROM unnest($5::text[]) x \
+         'roles', (SELECT COALESCE(jsonb_agg(x ORDER BY n), '[]') \
+             FROM unnest($5::text[]) WITH ORDINALITY AS given (x, n) \
              WHERE NOT EXISTS (SELECT FROM roles r WHERE COALESCE(r.key, r.id::text) = x)), \
-         'approvers', (SELECT COALESCE(jsonb_agg(x), '[]') FROM unnest($6::text[]) x \
+         'approvers', (SELECT COALESCE(jsonb_agg(x ORDER BY n), '[]') \
+             FROM unnest($6::text[]) WITH ORDINALITY AS given (x, n) \
              WHERE NOT EXISTS (SELECT FROM roles r WHERE COALESCE(r.key, r.id::text) = x) \
                  AND NOT EXISTS (SELECT FROM users u WHERE u.id = ",
     uuid_in!("x"),
