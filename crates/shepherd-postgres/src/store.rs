@@ -135,7 +135,9 @@ impl ConnectOptions {
             Some(session) => options
                 .options(session.clone())
                 .statement_cache_capacity(STATEMENT_CACHE),
-            None => options.extra_float_digits(None).statement_cache_capacity(STATEMENT_CACHE),
+            None => options
+                .extra_float_digits(None)
+                .statement_cache_capacity(STATEMENT_CACHE),
         });
         settings
     }
