@@ -4,6 +4,7 @@
 //! - `limits` holds permits and the pace of requests
 //! - `breaker` decides when a cluster is left alone
 //! - `call` takes one call through all of them
+//! - `repeat` sends again what a server never received
 //! - `request` says in traces what was asked
 //!
 //! A client belongs to one version of a cluster's credentials. The version is looked up again when it was last seen
@@ -25,6 +26,7 @@ mod breaker;
 mod call;
 mod client;
 mod limits;
+mod repeat;
 mod request;
 
 pub(crate) use call::Lane;

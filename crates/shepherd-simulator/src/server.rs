@@ -25,6 +25,9 @@ const BODY_LIMIT: usize = 3 * 1024 * 1024;
 /// How long an idle connection stays open. Longer than clients keep theirs pooled would be wrong for a real
 /// server; shorter makes clients run into connections that are just being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
+/// How long a new connection may say nothing. An API server waits as long; a client that opens two connections and uses
+/// one of them has the other closed under its next request.
+const FIRST_REQUEST: Duration = Duration::from_secs(32);
 /// How often a changed state is written to its file.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -231,6 +234,7 @@ fn serve(
     .workers(1)
     .disable_signals()
     .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(FIRST_REQUEST)
     .bind_rustls_0_23(bind, credentials.tls()?)
     .map_err(|source| SimulatorError::Bind { address: bind, source })?;
     let address = server.addrs().first().copied().unwrap_or(bind);

@@ -18,10 +18,13 @@ use kube::{Client, Config};
 use shepherd_domain::ids::ClusterId;
 use shepherd_ports::clusters::RestConfig;
 use shepherd_ports::providers::ProviderError;
+use tower::buffer::BufferLayer;
+use tower::retry::RetryLayer;
 use tower::{BoxError, Layer, Service};
 use tracing::Instrument as _;
 
 use super::limits::Pace;
+use super::repeat::RepeatUnheard;
 use super::request;
 
 /// How long the connection to an API server may take.
@@ -32,6 +35,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 /// Longest event of a watch that is read, in bytes; an API server stores no object of more than 1.5 MiB.
 const LONGEST_EVENT: usize = 8 * 1024 * 1024;
+
+/// Requests that may wait to be sent; permits allow far fewer, and what is more than these waits too.
+const BUFFERED: usize = 1024;
 
 /// A client for these credentials, whose requests are counted and paused by `pace`.
 ///
@@ -58,7 +64,10 @@ pub(super) async fn build(cluster: ClusterId, rest: &RestConfig, pace: &Arc<Pace
         cluster,
         pace: Arc::clone(pace),
     };
-    Ok(builder.with_layer(&guard).build())
+    // What is repeated has to pass the guard each time.
+    let guarded = builder.with_layer(&guard);
+    let repeated = guarded.with_layer(&BufferLayer::new(BUFFERED));
+    Ok(repeated.with_layer(&RetryLayer::new(RepeatUnheard::default())).build())
 }
 
 /// An answer was longer than any honest one.
@@ -193,6 +202,9 @@ mod tests {
     use std::collections::VecDeque;
     use std::future::{Ready, poll_fn, ready};
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     /// A body in pieces.
@@ -282,6 +294,50 @@ mod tests {
             ("/apis/kubevirt.io/v1/namespaces/watch=true/virtualmachines", false),
         ] {
             assert_eq!(is_watch(&uri.parse().unwrap()), watches, "{uri}");
+        }
+    }
+
+    /// A server with these answers, one after the other; each ends its connection when it says so.
+    async fn server(answers: &'static [&'static str]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut answers = answers.iter();
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let mut heard = [0; 4096];
+                while connection.read(&mut heard).await.unwrap() > 0 {
+                    let answer = answers.next().unwrap();
+                    connection.write_all(answer.as_bytes()).await.unwrap();
+                    if answer.contains("close") {
+                        break;
+                    }
+                }
+            }
+        });
+        format!(
+            "{{clusters: [{{name: a, cluster: {{server: 'http://{address}'}}}}], users: [{{name: a, user: {{token: b}}}}], \
+             contexts: [{{name: a, context: {{cluster: a, user: a}}}}], current-context: a}}"
+        )
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_under_a_request_ends_no_call() {
+        let kubeconfig = server(&[
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none",
+            "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo",
+        ])
+        .await;
+        let rest = RestConfig {
+            kubeconfig: kubeconfig.into(),
+            version: "1".to_owned(),
+            allow_insecure_tls: false,
+            concurrency_limit: None,
+        };
+        let client = build(ClusterId::from_bits(1), &rest, &Pace::new(10, 10)).await.unwrap();
+        for expected in ["one", "two"] {
+            let request = Request::put("/start").body(b"{}".to_vec()).unwrap();
+            assert_eq!(client.request_text(request).await.unwrap(), expected);
         }
     }
 }
