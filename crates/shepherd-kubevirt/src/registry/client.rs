@@ -201,6 +201,7 @@ impl HttpBody for Bounded {
 mod tests {
     use std::collections::VecDeque;
     use std::future::{Ready, poll_fn, ready};
+    use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
@@ -297,23 +298,22 @@ mod tests {
         }
     }
 
-    /// A server with these answers, one after the other; each ends its connection when it says so.
-    async fn server(answers: &'static [&'static str]) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let mut answers = answers.iter();
-            while let Ok((mut connection, _)) = listener.accept().await {
-                let mut heard = [0; 4096];
-                while connection.read(&mut heard).await.unwrap() > 0 {
-                    let answer = answers.next().unwrap();
-                    connection.write_all(answer.as_bytes()).await.unwrap();
-                    if answer.contains("close") {
-                        break;
-                    }
+    /// A server that gives these answers, one after the other, and ends the connection when an answer says so.
+    async fn serve(listener: TcpListener, answers: &[&str]) {
+        let mut answers = answers.iter();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut heard = [0; 4096];
+            while connection.read(&mut heard).await.unwrap() > 0 {
+                let answer = answers.next().unwrap();
+                connection.write_all(answer.as_bytes()).await.unwrap();
+                if answer.contains("close") {
+                    break;
                 }
             }
-        });
+        }
+    }
+
+    fn kubeconfig(address: SocketAddr) -> String {
         format!(
             "{{clusters: [{{name: a, cluster: {{server: 'http://{address}'}}}}], users: [{{name: a, user: {{token: b}}}}], \
              contexts: [{{name: a, context: {{cluster: a, user: a}}}}], current-context: a}}"
@@ -322,22 +322,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_ends_under_a_request_ends_no_call() {
-        let kubeconfig = server(&[
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none",
-            "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo",
-        ])
-        .await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rest = RestConfig {
-            kubeconfig: kubeconfig.into(),
+            kubeconfig: kubeconfig(listener.local_addr().unwrap()).into(),
             version: "1".to_owned(),
             allow_insecure_tls: false,
             concurrency_limit: None,
         };
         let client = build(ClusterId::from_bits(1), &rest, &Pace::new(10, 10)).await.unwrap();
-        for expected in ["one", "two"] {
-            let request = Request::put("/start").body(b"{}".to_vec()).unwrap();
-            assert_eq!(client.request_text(request).await.unwrap(), expected);
+        let asking = async {
+            for expected in ["one", "two"] {
+                let request = Request::put("/start").body(b"{}".to_vec()).unwrap();
+                assert_eq!(client.request_text(request).await.unwrap(), expected);
+            }
+        };
+        let answers = [
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none",
+            "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo",
+        ];
+        tokio::select! {
+            () = asking => {}
+            () = serve(listener, &answers) => unreachable!("it serves for ever"),
         }
     }
 }
