@@ -1,5 +1,9 @@
 //! Requests that are wrong: each gets its code, and none leaves a trace.
 
+mod ids;
+mod kubeconfigs;
+mod values;
+
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -7,8 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use self::ids::{malformed_ids, unknown_ids};
+use self::kubeconfigs::kubeconfigs;
+use self::values::{names, values};
 use crate::client::{Caller, Reply, send};
-use crate::server::Replica;
 use crate::world::{PASSWORD, User, World, log_in};
 
 /// An id that nothing has.
@@ -70,6 +76,10 @@ fn case(name: impl Into<String>, request: RequestBuilder, status: u16, code: &'s
         code,
         param: None,
     }
+}
+
+fn bindings(world: &World) -> String {
+    format!("/admin/users/{}/role-bindings", world.id(User::Carol))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,261 +209,6 @@ fn platform_controlled_keys(world: &World) -> Vec<Case> {
         })
     });
     requests.collect()
-}
-
-fn names(world: &World) -> Vec<Case> {
-    let services = format!("/systems/{}/services", world.system);
-    let wrong = [
-        (SIXTEEN, "NAME_TOO_LONG"),
-        ("", "NAME_INVALID"),
-        ("Shop", "NAME_INVALID"),
-        ("1shop", "NAME_INVALID"),
-        ("-shop", "NAME_INVALID"),
-        ("shop-", "NAME_INVALID"),
-        ("sh--op", "NAME_INVALID"),
-        ("sh_op", "NAME_INVALID"),
-        ("sh op", "NAME_INVALID"),
-        ("shöp", "NAME_INVALID"),
-        ("../etc", "NAME_INVALID"),
-        ("default", "NAME_RESERVED"),
-        ("system", "NAME_RESERVED"),
-        ("admin", "NAME_RESERVED"),
-        ("root", "NAME_RESERVED"),
-        ("internal", "NAME_RESERVED"),
-        ("kube-public", "NAME_RESERVED"),
-    ];
-    let mut cases = Vec::new();
-    for (name, code) in wrong {
-        let body = json!({"name": name});
-        for path in ["/systems", services.as_str()] {
-            let request = world.as_(User::Alice).request(Method::POST, path).json(&body);
-            cases.push(case(format!("the name `{name}` at {path}"), request, 400, code));
-        }
-        let body = json!({"name": name, "environment": "test"});
-        let request = world
-            .as_(User::Admin)
-            .request(Method::POST, "/admin/namespaces")
-            .json(&body);
-        cases.push(case(format!("the namespace `{name}`"), request, 400, code));
-    }
-    cases
-}
-
-fn values(world: &World) -> Vec<Case> {
-    let vm = |key: &str, value: Value| {
-        let mut body = world.vm_body("dev");
-        body[key] = value;
-        world.as_(User::Alice).request(Method::POST, "/vms").json(&body)
-    };
-    let admin = |path: &str, body: Value| world.as_(User::Admin).request(Method::POST, path).json(&body);
-    let namespace = |body: Value| admin("/admin/namespaces", body);
-    let user = |name: &str, password: &str| admin("/admin/users", json!({"username": name, "password": password}));
-    vec![
-        case(
-            "a larger disk than the size allows",
-            vm("disk_gb", json!(51)),
-            400,
-            "DISK_SIZE_OUT_OF_RANGE",
-        ),
-        case(
-            "a smaller disk than the size allows",
-            vm("disk_gb", json!(9)),
-            400,
-            "DISK_SIZE_OUT_OF_RANGE",
-        ),
-        case("no disk", vm("disk_gb", json!(0)), 400, "VALIDATION_FAILED"),
-        case("a negative disk", vm("disk_gb", json!(-1)), 400, "VALIDATION_FAILED"),
-        case(
-            "a huge disk",
-            vm("disk_gb", json!(1_u64 << 40)),
-            400,
-            "VALIDATION_FAILED",
-        ),
-        case("half a disk", vm("disk_gb", json!(20.5)), 400, "VALIDATION_FAILED"),
-        case("a disk in words", vm("disk_gb", json!("20")), 400, "VALIDATION_FAILED"),
-        case("no reason", vm("reason", Value::Null), 400, "VALIDATION_FAILED"),
-        case("an empty reason", vm("reason", json!("")), 400, "VALIDATION_FAILED"),
-        case("a blank reason", vm("reason", json!("   ")), 400, "VALIDATION_FAILED"),
-        case(
-            "a long reason",
-            vm("reason", json!("x".repeat(1025))),
-            400,
-            "VALIDATION_FAILED",
-        ),
-        case(
-            "a service that is no id",
-            vm("service_id", json!("web")),
-            400,
-            "VALIDATION_FAILED",
-        ),
-        case("no namespace", vm("namespace", json!("")), 400, "VALIDATION_FAILED"),
-        case(
-            "a namespace nobody registered",
-            vm("namespace", json!("nowhere")),
-            400,
-            "NAMESPACE_NOT_REGISTERED",
-        )
-        .with("namespace", "nowhere"),
-        case(
-            "no environment",
-            namespace(json!({"name": "fine"})),
-            400,
-            "VALIDATION_FAILED",
-        ),
-        case(
-            "an unknown environment",
-            namespace(json!({"name": "fine", "environment": "staging"})),
-            400,
-            "VALIDATION_FAILED",
-        ),
-        case(
-            "a short password",
-            user("fine", "short"),
-            400,
-            "PASSWORD_POLICY_VIOLATION",
-        ),
-        case(
-            "a common password",
-            user("fine", "password"),
-            400,
-            "PASSWORD_POLICY_VIOLATION",
-        ),
-        case("no user name", user("", PASSWORD), 400, "VALIDATION_FAILED"),
-        case("a padded user name", user(" fine", PASSWORD), 400, "VALIDATION_FAILED"),
-        case(
-            "a template with hardware",
-            admin("/admin/templates", json!({"name": "fine", "spec": {"cpu_cores": 64}})),
-            400,
-            "TEMPLATE_SPEC_VIOLATION",
-        ),
-        case(
-            "a role that nobody may give",
-            admin(&bindings(world), json!({"role_id": "role-bootstrap"})),
-            403,
-            "ROLE_NOT_ASSIGNABLE",
-        ),
-        case(
-            "a role without environments",
-            admin(
-                &bindings(world),
-                json!({"role_id": "role-approver", "allowed_environments": []}),
-            ),
-            400,
-            "VALIDATION_FAILED",
-        ),
-        case(
-            "a deletion without confirmation",
-            world
-                .as_(User::Alice)
-                .request(Method::DELETE, &format!("/systems/{}", world.system)),
-            400,
-            "CONFIRMATION_REQUIRED",
-        )
-        .with("entity_name", "shop"),
-        case(
-            "a deletion of a System that is in use",
-            world
-                .as_(User::Alice)
-                .request(Method::DELETE, &format!("/systems/{}?confirm_name=shop", world.system)),
-            409,
-            "SYSTEM_HAS_SERVICES",
-        ),
-    ]
-}
-
-fn bindings(world: &World) -> String {
-    format!("/admin/users/{}/role-bindings", world.id(User::Carol))
-}
-
-fn unknown_ids(world: &World) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for (user, path, code) in [
-        (User::Alice, "/systems/{}".to_owned(), "SYSTEM_NOT_FOUND"),
-        (User::Alice, "/systems/{}/services".to_owned(), "SYSTEM_NOT_FOUND"),
-        (
-            User::Alice,
-            format!("/systems/{}/services/{{}}", world.system),
-            "SERVICE_NOT_FOUND",
-        ),
-        (User::Alice, "/vms/{}".to_owned(), "VM_NOT_FOUND"),
-        (User::Alice, "/approvals/{}".to_owned(), "TICKET_NOT_FOUND"),
-        (User::Alice, "/events/{}".to_owned(), "EVENT_NOT_FOUND"),
-        (User::Alice, "/tasks/{}".to_owned(), "TASK_NOT_FOUND"),
-        (User::Admin, "/admin/clusters/{}".to_owned(), "CLUSTER_NOT_FOUND"),
-        (User::Admin, "/admin/namespaces/{}".to_owned(), "NAMESPACE_NOT_FOUND"),
-    ] {
-        let request = world.as_(user).request(Method::GET, &path.replace("{}", NOTHING));
-        cases.push(case(path, request, 404, code).with("id", NOTHING));
-    }
-    for (key, code) in [
-        ("service_id", "SERVICE_NOT_FOUND"),
-        ("template_id", "TEMPLATE_NOT_FOUND"),
-        ("instance_size_id", "INSTANCE_SIZE_NOT_FOUND"),
-    ] {
-        let mut body = world.vm_body("dev");
-        body[key] = json!(NOTHING);
-        let request = world.as_(User::Alice).request(Method::POST, "/vms").json(&body);
-        cases.push(case(format!("a request with an unknown {key}"), request, 404, code).with("id", NOTHING));
-    }
-    let at = |user: User, method: Method, path: &str| world.as_(user).request(method, path);
-    let approve = |ticket: &str| at(User::Bob, Method::POST, &format!("/approvals/{ticket}/approve"));
-    let role = json!({"role_id": "role-viewer"});
-    let nobody = json!({"role_id": "role-nobody"});
-    let users = format!("/admin/users/{NOTHING}/role-bindings");
-    let read = format!("/notifications/{NOTHING}/read");
-    let vm = format!("/vms/{NOTHING}?confirm=true");
-    cases.extend([
-        case("approve nothing", approve(NOTHING), 404, "TICKET_NOT_FOUND"),
-        case("approve no number", approve("TKT-999999"), 404, "TICKET_NOT_FOUND"),
-        case("approve no ticket", approve("nope"), 404, "TICKET_NOT_FOUND"),
-        case(
-            "read nothing",
-            at(User::Alice, Method::PATCH, &read),
-            404,
-            "NOTIFICATION_NOT_FOUND",
-        ),
-        case(
-            "delete nothing",
-            at(User::Alice, Method::DELETE, &vm),
-            404,
-            "VM_NOT_FOUND",
-        ),
-        case(
-            "a role for nobody",
-            at(User::Admin, Method::POST, &users).json(&role),
-            404,
-            "USER_NOT_FOUND",
-        ),
-        case(
-            "no role for somebody",
-            at(User::Admin, Method::POST, &bindings(world)).json(&nobody),
-            404,
-            "ROLE_NOT_FOUND",
-        ),
-    ]);
-    cases
-}
-
-fn malformed_ids(world: &World) -> Vec<Case> {
-    let paths = [
-        (User::Alice, Method::GET, "/systems/nope"),
-        (User::Alice, Method::GET, "/systems/nope/services"),
-        (User::Alice, Method::GET, "/systems/nope/services/nope"),
-        (User::Alice, Method::DELETE, "/systems/nope"),
-        (User::Alice, Method::GET, "/vms/nope"),
-        (User::Alice, Method::GET, "/vms/%00"),
-        (User::Alice, Method::DELETE, "/vms/nope"),
-        (User::Alice, Method::GET, "/events/nope"),
-        (User::Alice, Method::GET, "/tasks/nope"),
-        (User::Alice, Method::PATCH, "/notifications/nope/read"),
-        (User::Admin, Method::GET, "/admin/clusters/nope"),
-        (User::Admin, Method::GET, "/admin/namespaces/nope"),
-    ];
-    let cases = paths.map(|(user, method, path)| {
-        let request = world.as_(user).request(method.clone(), path);
-        case(format!("{method} {path}"), request, 400, "INVALID_REQUEST")
-    });
-    cases.into()
 }
 
 fn taken_names(world: &World) -> Vec<Case> {
@@ -586,83 +341,6 @@ fn queries(world: &World) -> Vec<Case> {
         cases.push(case(path, request, 400, "VALIDATION_FAILED"));
     }
     cases
-}
-
-/// Kubeconfigs that run programs, read files, go through others or point inside this host.
-fn kubeconfigs(world: &World, closed: &Replica) -> Vec<Case> {
-    let user = "token: abc";
-    let server = "server: https://10.0.0.1:6443";
-    let written = |cluster: &str, user: &str| {
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: here\n\
-             contexts: [{{name: here, context: {{cluster: c, user: u}}}}]\n\
-             clusters:\n- name: c\n  cluster:\n    {}\nusers:\n- name: u\n  user:\n    {}\n",
-            cluster.replace('\n', "\n    "),
-            user.replace('\n', "\n    ")
-        )
-    };
-    let on = |address: &str| written(&format!("server: {address}"), user);
-    let also = |line: &str| written(&format!("{server}\n{line}"), user);
-    let documents = [
-        (
-            written(server, "exec: {apiVersion: v1, command: /bin/sh}"),
-            "exec_plugin",
-        ),
-        (written(server, "auth-provider: {name: gcp}"), "auth_provider_plugin"),
-        (written(server, "tokenFile: /etc/shadow"), "file_reference"),
-        (written(server, "client-certificate: /etc/shadow"), "file_reference"),
-        (written(server, "client-key: /etc/shadow"), "file_reference"),
-        (also("certificate-authority: /etc/shadow"), "file_reference"),
-        (written(server, "username: admin\npassword: secret"), "basic_auth"),
-        (written(server, "token: abc\nas: system:admin"), "impersonation"),
-        (
-            written(server, "token: abc\nas-groups: [system:masters]"),
-            "impersonation",
-        ),
-        (also("insecure-skip-tls-verify: true"), "insecure_tls"),
-        (also("proxy-url: http://10.0.0.2:3128"), "proxy"),
-        (on("http://10.0.0.1:8080"), "insecure_url"),
-        (on("https://127.0.0.2:6443"), "insecure_url"),
-        (on("https://169.254.169.254"), "insecure_url"),
-        (on("https://[::1]:6443"), "insecure_url"),
-        (on("https://0.0.0.0:6443"), "insecure_url"),
-        (on("https://user:secret@10.0.0.1:6443"), "insecure_url"),
-        (on("https://metadata.google.internal"), "insecure_url"),
-        (
-            written(server, user).replace("current-context: here", "current-context: there"),
-            "no_current_context",
-        ),
-        (
-            written(server, user).replace("current-context: here\n", ""),
-            "no_current_context",
-        ),
-        ("clusters: [".to_owned(), "syntax"),
-        ("just a text".to_owned(), "syntax"),
-    ];
-    let admin = world.as_(User::Admin);
-    let mut cases: Vec<Case> = documents
-        .into_iter()
-        .map(|(document, reason)| kubeconfig(&admin, &document, reason))
-        .collect();
-    // What this test's own clusters need is refused where nobody allowed it.
-    let loopback = world.test.kubeconfig();
-    cases.push(kubeconfig(&admin.at(closed), &loopback, "insecure_url"));
-    let not_base64 = json!({"name": "wrong", "kubeconfig": "%%%"});
-    let request = admin.request(Method::POST, "/admin/clusters").json(&not_base64);
-    cases.push(case(
-        "a kubeconfig that is not base64",
-        request,
-        400,
-        "VALIDATION_FAILED",
-    ));
-    cases
-}
-
-fn kubeconfig(admin: &Caller, document: &str, reason: &str) -> Case {
-    let body = json!({"name": "wrong", "kubeconfig": STANDARD.encode(document)});
-    let request = admin.request(Method::POST, "/admin/clusters").json(&body);
-    let name = format!("the kubeconfig\n{document}");
-    case(name, request, 400, "INVALID_KUBECONFIG").with("reason", reason)
 }
 
 async fn a_wrong_method_is_told_the_right_ones(world: &World) {

@@ -6,6 +6,7 @@
 //! refused may leave a trace. In the end somebody who lacks nothing gets past every check.
 
 mod fixtures;
+mod row;
 mod table;
 
 use std::cmp::Reverse;
@@ -16,8 +17,8 @@ use reqwest::Method;
 use shepherd_domain::access::ResourceRole;
 
 use self::fixtures::{Fixtures, Ids, Passerby, People};
+use self::row::{Elsewhere, Passes, Row};
 pub use self::table::PUBLIC;
-use self::table::{Elsewhere, Passes, Row};
 use crate::client::{Caller, Reply, send};
 use crate::openapi::names;
 use crate::world::{User, World};

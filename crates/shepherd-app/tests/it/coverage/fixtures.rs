@@ -7,7 +7,7 @@ use serde_json::json;
 use shepherd_domain::access::{Permission, PermissionSet};
 use strum::IntoEnumIterator;
 
-use super::table::Row;
+use super::row::Row;
 use crate::client::Caller;
 use crate::world::{BOTH, PASSWORD, Person, User, World, log_in, text};
 

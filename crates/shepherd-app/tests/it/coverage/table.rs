@@ -1,10 +1,10 @@
 //! Every operation and what it asks of its caller (access.md §10), as data.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 use shepherd_domain::access::{Permission, ResourceAction};
 
 use super::fixtures::Ids;
+use super::row::{Elsewhere, Passes, Row, delete, get, patch, post, put};
 
 /// Operations that anybody may call, and why they have no row.
 pub const PUBLIC: &[(&str, &str)] = &[
@@ -25,134 +25,6 @@ pub const PUBLIC: &[(&str, &str)] = &[
 /// The list above only shrinks: an operation without a session needs a better reason than a red test.
 const MOST_PUBLIC: usize = 6;
 const _: () = assert!(PUBLIC.len() <= MOST_PUBLIC, "an operation lost its session");
-
-/// What happens to somebody whose right ends before the environment of the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Elsewhere {
-    /// The object is not there.
-    Missing,
-    /// 403 with this code: there is no object yet that could be hidden.
-    Forbidden(&'static str),
-}
-
-/// Whose request gets past every check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passes {
-    /// A platform administrator's.
-    Admin,
-    /// That of the user whose object it is.
-    Owner,
-    /// That of somebody whose session may end with it.
-    Passerby,
-}
-
-/// One operation.
-pub struct Row {
-    pub method: Method,
-    /// Below the base path, as in the document.
-    pub path: &'static str,
-    pub query: &'static str,
-    /// Any of these permissions; none means any session.
-    pub any_of: &'static [Permission],
-    /// What is done to the System of the object, if it has one.
-    pub action: Option<ResourceAction>,
-    /// What the wrong environment looks like, if the object has one.
-    pub elsewhere: Option<Elsewhere>,
-    /// Whether others than the owner see nothing of it, whatever they are on Systems.
-    pub private: bool,
-    pub passes: Passes,
-    /// A body that is valid.
-    pub body: Option<fn(&Ids) -> Value>,
-}
-
-impl Row {
-    /// As in the document: `GET /systems`.
-    pub fn name(&self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-
-    pub fn is_read(&self) -> bool {
-        self.method == Method::GET
-    }
-
-    /// The parameters of the path, in order.
-    pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
-        self.path
-            .split('/')
-            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-    }
-
-    fn needs(self, any_of: &'static [Permission]) -> Self {
-        Self { any_of, ..self }
-    }
-
-    fn does(self, action: ResourceAction) -> Self {
-        Self {
-            action: Some(action),
-            ..self
-        }
-    }
-
-    fn placed(self, elsewhere: Elsewhere) -> Self {
-        Self {
-            elsewhere: Some(elsewhere),
-            ..self
-        }
-    }
-
-    fn private(self) -> Self {
-        Self { private: true, ..self }
-    }
-
-    fn passes(self, passes: Passes) -> Self {
-        Self { passes, ..self }
-    }
-
-    fn query(self, query: &'static str) -> Self {
-        Self { query, ..self }
-    }
-
-    fn body(self, body: fn(&Ids) -> Value) -> Self {
-        Self {
-            body: Some(body),
-            ..self
-        }
-    }
-}
-
-fn row(method: Method, path: &'static str) -> Row {
-    Row {
-        method,
-        path,
-        query: "",
-        any_of: &[],
-        action: None,
-        elsewhere: None,
-        private: false,
-        passes: Passes::Admin,
-        body: None,
-    }
-}
-
-fn get(path: &'static str) -> Row {
-    row(Method::GET, path)
-}
-
-fn post(path: &'static str) -> Row {
-    row(Method::POST, path)
-}
-
-fn put(path: &'static str) -> Row {
-    row(Method::PUT, path)
-}
-
-fn patch(path: &'static str) -> Row {
-    row(Method::PATCH, path)
-}
-
-fn delete(path: &'static str) -> Row {
-    row(Method::DELETE, path)
-}
 
 /// All operations but the public ones.
 pub fn table() -> Vec<Row> {
