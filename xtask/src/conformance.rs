@@ -5,8 +5,10 @@
 //! need what the cluster does not have are skipped, and listed by what is missing.
 //!
 //! With `--least-privilege` the provider has the rights of `deploy/clusters` only; the kubeconfig that is given makes
-//! its account, and arranges what the cases need.
+//! its account, and arranges what the cases need. With `--each-right` every one of those rights is taken away in turn,
+//! and some case has to fail for want of it.
 
+mod each_right;
 mod minimal;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use crate::workspace::Workspace;
 /// The variable the test reads, and the test.
 const KUBECONFIG_VARIABLE: &str = "SHEPHERD_CONFORMANCE_KUBECONFIG";
 const ADMIN_VARIABLE: &str = "SHEPHERD_CONFORMANCE_ADMIN_KUBECONFIG";
+const FIRST_FAILURE_VARIABLE: &str = "SHEPHERD_CONFORMANCE_FIRST_FAILURE";
 const TEST: &str = "the_named_cluster_keeps_the_contract";
 /// Where the table of cases stands, from the workspace root.
 const TABLE: &str = "crates/shepherd-kubevirt/tests/it/contract.rs";
@@ -34,6 +37,21 @@ pub(crate) struct Options {
     /// Make the account of deploy/clusters with that kubeconfig, and run the contract with the account's rights
     #[arg(long)]
     least_privilege: bool,
+    /// Afterwards, take away one right after the other and see a case fail each time; takes minutes per right
+    #[arg(long, requires = "least_privilege")]
+    each_right: bool,
+}
+
+/// Every case, and what became of it.
+type Outcomes = Vec<(String, Outcome)>;
+
+/// How much of a run is shown, and how far it goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// Every case, and every word.
+    Whole,
+    /// Up to the first case that fails, in silence.
+    UntilFailure,
 }
 
 /// What became of a case.
@@ -53,20 +71,50 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> anyhow::Res
     if options.least_privilege {
         let account = minimal::Account::make(workspace, &kubeconfig).await?;
         account.check_limits().await?;
-        return contract(workspace, account.kubeconfig(), &kubeconfig).await;
+        let outcomes = contract(workspace, account.kubeconfig(), &kubeconfig).await?;
+        if options.each_right {
+            each_right::run(workspace, &account, &kubeconfig, &outcomes).await?;
+        }
+        return Ok(());
     }
-    contract(workspace, &kubeconfig, &kubeconfig).await
+    contract(workspace, &kubeconfig, &kubeconfig).await.map(drop)
 }
 
-/// Runs the contract with the rights of one kubeconfig, arranged with those of another.
-async fn contract(workspace: &Workspace, kubeconfig: &Path, administrator: &Path) -> anyhow::Result<()> {
+/// Runs the whole contract with the rights of one kubeconfig, arranged with those of another, and reports.
+///
+/// # Errors
+/// When a case failed.
+async fn contract(workspace: &Workspace, kubeconfig: &Path, administrator: &Path) -> anyhow::Result<Outcomes> {
+    let outcomes = outcomes(workspace, kubeconfig, administrator, Run::Whole).await?;
+    println!("\n{}", report(&outcomes));
+    let failed = outcomes
+        .iter()
+        .filter(|(_, outcome)| *outcome == Outcome::Failed)
+        .count();
+    if failed > 0 {
+        bail!("{failed} of {} cases failed", outcomes.len());
+    }
+    Ok(outcomes)
+}
+
+/// Runs the contract; answers what became of each case. Those after the last that was run count as passed.
+async fn outcomes(
+    workspace: &Workspace,
+    kubeconfig: &Path,
+    administrator: &Path,
+    run: Run,
+) -> anyhow::Result<Outcomes> {
     let table = std::fs::read_to_string(workspace.root().join(TABLE)).with_context(|| format!("read {TABLE}"))?;
     let cases = cases(&table);
     if cases.is_empty() {
         bail!("{TABLE} names no cases");
     }
-    let mut child = workspace
-        .cargo()
+    let mut cargo = workspace.cargo();
+    match run {
+        Run::Whole => cargo.env_remove(FIRST_FAILURE_VARIABLE),
+        Run::UntilFailure => cargo.env(FIRST_FAILURE_VARIABLE, "1"),
+    };
+    let mut child = cargo
         .args(["test", "--package", "shepherd-kubevirt", "--test", "it"])
         .args(["--", "--exact", TEST, "--nocapture"])
         .env(KUBECONFIG_VARIABLE, kubeconfig)
@@ -78,27 +126,31 @@ async fn contract(workspace: &Workspace, kubeconfig: &Path, administrator: &Path
         .context("run cargo test")?;
     let stdout = child.stdout.take().context("the output of the test")?;
     let stderr = child.stderr.take().context("the words of the test")?;
-    let (_, said) = tokio::try_join!(follow(stdout), follow(stderr))?;
+    let (_, said) = tokio::try_join!(follow(stdout, run), follow(stderr, run))?;
     let passed = child.wait().await?.success();
     let failed = failed_cases(&said);
     if !passed && failed.is_none() {
-        bail!("the cases could not be run; the output above says why");
+        let words = if run == Run::Whole {
+            "their words are above".to_owned()
+        } else {
+            said.join("\n")
+        };
+        bail!("the cases could not be run: {words}");
     }
     let failed = failed.unwrap_or_default();
-    let outcomes: Vec<Outcome> = cases.iter().map(|case| outcome(case, &said, &failed)).collect();
-    println!("\n{}", report(&cases, &outcomes));
-    if !failed.is_empty() {
-        bail!("{} of {} cases failed", failed.len(), cases.len());
-    }
-    Ok(())
+    let judged = cases.into_iter().map(|case| {
+        let outcome = outcome(&case, &said, &failed);
+        (case, outcome)
+    });
+    Ok(judged.collect())
 }
 
 /// What passed and what failed, then what was skipped, by reason, then how many of each.
-fn report(cases: &[String], outcomes: &[Outcome]) -> String {
+fn report(outcomes: &[(String, Outcome)]) -> String {
     let mut lines = String::new();
     let mut skipped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let (mut passed, mut failed) = (0, 0);
-    for (case, outcome) in cases.iter().zip(outcomes) {
+    for (case, outcome) in outcomes {
         match outcome {
             Outcome::Passed => {
                 passed += 1;
@@ -123,12 +175,14 @@ fn report(cases: &[String], outcomes: &[Outcome]) -> String {
     lines
 }
 
-/// Shows every line as it comes, and keeps all of them.
-async fn follow(output: impl AsyncRead + Unpin) -> anyhow::Result<Vec<String>> {
+/// Keeps every line, and shows it as it comes when all is to be seen.
+async fn follow(output: impl AsyncRead + Unpin, run: Run) -> anyhow::Result<Vec<String>> {
     let mut lines = BufReader::new(output).lines();
     let mut seen = Vec::new();
     while let Some(line) = lines.next_line().await? {
-        eprintln!("{line}");
+        if run == Run::Whole {
+            eprintln!("{line}");
+        }
         seen.push(line);
     }
     Ok(seen)
@@ -197,7 +251,8 @@ mod tests {
             Outcome::Failed,
             skipped("no KubeVirt"),
         ];
-        let report = report(&cases, &outcomes);
+        let outcomes: Vec<(String, Outcome)> = cases.into_iter().zip(outcomes).collect();
+        let report = report(&outcomes);
         assert!(report.starts_with("passed   one\nFAILED   four\n"), "{report}");
         assert!(report.contains("skipped, because no KubeVirt:\n         two\n         five\n"));
         assert!(report.contains("skipped, because no clones:\n         three\n"));

@@ -1,7 +1,8 @@
 //! The account with the fewest rights: made by the script that operators use, and asked what it may not do.
 //!
-//! That no right is superfluous is shown on the simulator, which serves everything that a cluster may offer
-//! (`shepherd-kubevirt`, `least_privilege`). A real cluster shows that the rights suffice, and that they end.
+//! A real cluster shows that the rights suffice, and that they end. That none is superfluous is shown on the simulator,
+//! which serves everything that a cluster may offer (`shepherd-kubevirt`, `least_privilege`), and on a real cluster by
+//! taking away one after the other (`each_right`).
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -16,8 +17,8 @@ use crate::workspace::Workspace;
 
 /// The script, from the workspace root.
 const SCRIPT: &str = "deploy/clusters/make-kubeconfig.sh";
-/// Long enough for the contract on a slow cluster; the token ends by itself afterwards.
-const LIFETIME: &str = "2h";
+/// Long enough for the contract on a slow cluster, and for one contract per right; the token ends by itself afterwards.
+const LIFETIME: &str = "12h";
 
 /// What the account must not be able to do, as words of `kubectl auth can-i`.
 const FORBIDDEN: [&[&str]; 14] = [

@@ -231,6 +231,7 @@ impl fmt::Display for Summary {
 
 /// Runs every case the cluster is fit for, and fails with the names of those that failed.
 pub async fn run(lab: &Lab) {
+    let first_failure_ends = std::env::var_os("SHEPHERD_CONFORMANCE_FIRST_FAILURE").is_some();
     let mut summary = Summary::default();
     for (index, case) in CASES.iter().enumerate() {
         if let Some(reason) = case.needs.iter().find_map(|need| unfit(lab, *need)) {
@@ -246,6 +247,9 @@ pub async fn run(lab: &Lab) {
             summary.failed.push(case.name);
         }
         lab.clean(&namespace).await;
+        if first_failure_ends && !summary.failed.is_empty() {
+            break;
+        }
     }
     eprintln!("contract: {summary}");
     assert!(summary.failed.is_empty(), "cases that failed: {:?}", summary.failed);

@@ -155,8 +155,10 @@ impl Lab {
     /// another.
     pub async fn with_rights_of(kubeconfig: &str, administrator: &str, restricted: Option<&str>) -> Self {
         let kubeconfig = accepted(kubeconfig);
-        let client = client(&accepted(administrator)).await;
-        let (provider, _) = provider(&kubeconfig, CallLimits::default());
+        let administrator = accepted(administrator);
+        let client = client(&administrator).await;
+        // What the cluster offers does not depend on what the provider may see of it.
+        let (provider, _) = provider(&administrator, CallLimits::default());
         let facts = provider.probe(CLUSTER).await.expect("the cluster answers");
         let offer = Offer::discover(&client, facts.kubevirt_deployed, &facts.kubernetes_version).await;
         Self {

@@ -3,6 +3,7 @@
 //! `SHEPHERD_CONFORMANCE_KUBECONFIG=<file>` runs the contract against that cluster, too. The file holds inline
 //! credentials (`kubectl config view --raw --flatten --minify`). With `SHEPHERD_CONFORMANCE_ADMIN_KUBECONFIG=<file>` the
 //! provider has the rights of the first file only, and what the cases do past it is done with those of the second.
+//! `SHEPHERD_CONFORMANCE_FIRST_FAILURE=1` ends it with the first case that fails.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -83,6 +83,11 @@ pub async fn a_probe_tells_the_version(subject: Subject) {
     let facts = subject.provider.probe(CLUSTER).await.expect("the cluster answers");
     assert!(!facts.kubernetes_version.is_empty());
     assert_eq!(facts.kubevirt_deployed, facts.reason.is_none());
+    assert!(
+        facts.capabilities.is_some(),
+        "nodes, networks, groups and KubeVirt can be read"
+    );
+    assert!(facts.storage_classes.is_some(), "storage classes can be read");
 }
 
 pub async fn a_probe_finds_kubevirt(subject: Subject) {
