@@ -135,7 +135,10 @@ impl Mask {
     /// # Errors
     /// See [`MaskError`]; the first one.
     pub fn from_yaml(text: &str, schema: &VmSchema) -> Result<Self, MaskError> {
-        let mask: Self = serde_saphyr::from_str(text).map_err(|error| MaskError::Syntax(error.to_string()))?;
+        // Errors name the place and repeat no lines: they end in logs.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let mask: Self =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| MaskError::Syntax(error.to_string()))?;
         mask.check(schema)?;
         Ok(mask)
     }

@@ -82,5 +82,7 @@ pub(super) async fn refuse_pending(store: &shepherd_postgres::PgStore) -> anyhow
 fn read<T: DeserializeOwned>(directory: &Path, name: &str) -> anyhow::Result<Vec<T>> {
     let path = directory.join(name);
     let text = std::fs::read_to_string(&path).with_context(|| format!("{} (seed.dir)", path.display()))?;
-    serde_saphyr::from_str(&text).with_context(|| path.display().to_string())
+    // Errors name the place and repeat no lines: user data may hold what is nobody's business.
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(&text, options).with_context(|| path.display().to_string())
 }

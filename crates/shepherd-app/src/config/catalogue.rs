@@ -111,6 +111,13 @@ mod tests {
     }
 
     #[test]
+    fn an_error_names_the_place_and_repeats_no_line() {
+        let refusal = mask("version: 2\nquick_fields:\n- {path: [unclosed, a-secret\n").unwrap_err();
+        assert!(refusal.contains("line 4") || refusal.contains("line 3"), "{refusal}");
+        assert!(!refusal.contains("a-secret"), "{refusal}");
+    }
+
+    #[test]
     fn without_a_file_the_mask_is_built_in() {
         assert_eq!(*MaskConfig::default().load().unwrap(), Mask::default());
         let missing = MaskConfig {
