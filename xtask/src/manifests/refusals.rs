@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::process::Command;
 
 /// Settings, each with a piece of what helm has to say about it.
-const REFUSED: [(&str, &str); 21] = [
+const REFUSED: [(&str, &str); 24] = [
     // Secrets in plain text.
     (r#"config.database.password="x""#, "config.database.password"),
     (r#"config={"database.password":"x"}"#, "config"),
@@ -38,6 +38,16 @@ const REFUSED: [(&str, &str); 21] = [
         "terminationGracePeriodSeconds",
     ),
     (r#"config.server.shutdown_timeout="1day""#, "shutdown_timeout"),
+    // The same behind the back of the chart, and a port that nothing leads to.
+    (
+        r#"extraEnv=[{"name":"SERVER_SHUTDOWN_TIMEOUT","value":"5m"}]"#,
+        "extraEnv",
+    ),
+    (r#"extraEnv=[{"name":"SERVER_PORT","value":"9999"}]"#, "extraEnv"),
+    (
+        r#"extraEnv=[{"name":"DATABASE_URL","value":"postgres://db:6432/shepherd"}]"#,
+        "extraEnv",
+    ),
     // What the API server or the process would refuse later.
     (r#"api.podAnnotations={"a":1}"#, "api.podAnnotations"),
     (r#"commonLabels={"app.kubernetes.io/name":"x"}"#, "commonLabels"),
