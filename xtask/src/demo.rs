@@ -8,7 +8,7 @@ pub(crate) mod api;
 mod place;
 mod populate;
 mod stack;
-mod walk;
+pub(crate) mod walk;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::compile::{self, Executables};
 use crate::progress::Step;
 use crate::signals::Signals;
 use crate::workspace::Workspace;
-use place::{Place, Users};
+use place::{Place, write_private};
 use stack::Stack;
 
 #[derive(clap::Args)]
@@ -66,10 +66,9 @@ async fn bring_up_and_watch(
     let built = compile::build(workspace, &["--workspace", "--bins"], &step).await?;
     step.done("shepherd, shepherd-simulator");
 
-    let (url, users) = bring_up(workspace, &built, place, stack, options.port).await?;
-    let script = place.path("walk.sh");
-    let walk = walk::script(&url, &users);
-    std::fs::write(&script, &walk).context("write the walk")?;
+    let url = bring_up(workspace, &built, place, stack, options.port).await?;
+    let script = place.path(walk::NAME);
+    let walk = std::fs::read_to_string(&script).context("read the walk")?;
     println!(
         "\nShepherd runs at {url}; Ctrl-C stops it. Addresses and passwords: {}",
         place.announcement().display()
@@ -106,14 +105,14 @@ pub(crate) async fn during(
     }
 }
 
-/// Starts everything and fills it; answers the address and the users.
+/// Starts everything, fills it and writes down a walk through it; answers the address.
 async fn bring_up(
     workspace: &Workspace,
     built: &Executables,
     place: &Place,
     stack: &mut Stack,
     port: u16,
-) -> anyhow::Result<(String, Users)> {
+) -> anyhow::Result<String> {
     let step = Step::begin("starting PostgreSQL");
     let database = stack.start_database(place).await?;
     step.done(&database.description);
@@ -143,8 +142,9 @@ async fn bring_up(
     populate::run(&url, &clusters, &users, &step).await?;
     step.done("");
 
+    write_private(&place.path(walk::NAME), &walk::script(&url, &users))?;
     place.announce(&url, &users, &clusters, &database)?;
-    Ok((url, users))
+    Ok(url)
 }
 
 fn refuse_taken_port(port: u16) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use shepherd_testkit::leash::{Leash, LeashedProcess};
 use shepherd_testkit::postgres::random_token;
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use crate::compile::{self, Executables};
@@ -22,8 +23,10 @@ use crate::demo::api::Api;
 use crate::progress::Step;
 use crate::workspace::Workspace;
 
-/// For all walks together; each has limits of its own for whatever it waits for.
-const LIMIT: Duration = Duration::from_secs(480);
+/// For all walks together.
+const LIMIT: Duration = Duration::from_secs(900);
+/// For one walk; those that wait without a limit of their own end with this one.
+const WALK_LIMIT: Duration = Duration::from_secs(180);
 /// How long the board may take to say something, and to stop.
 const BOARD_LIMIT: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -150,18 +153,30 @@ async fn approve_what_waits(announcement: &Path) -> anyhow::Result<()> {
         .map(drop)
 }
 
-/// Runs a program to its end, shows what it said, and fails when it fails.
+/// Runs a program to its end, shows what it said, and fails when it fails or takes too long.
 async fn output(name: &str, mut command: Command) -> anyhow::Result<String> {
-    let output = command
+    let mut child = command
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output()
-        .await
+        .spawn()
         .with_context(|| format!("run {name}"))?;
-    let said = [output.stdout, output.stderr].concat();
+    let mut stdout = child.stdout.take().context("the output of the program")?;
+    let mut stderr = child.stderr.take().context("the words of the program")?;
+    let (mut said, mut complained) = (Vec::new(), Vec::new());
+    let ended = tokio::time::timeout(WALK_LIMIT, async {
+        tokio::try_join!(stdout.read_to_end(&mut said), stderr.read_to_end(&mut complained))?;
+        child.wait().await
+    })
+    .await;
+    said.append(&mut complained);
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     eprintln!("-- {name}\n{said}");
-    ensure!(output.status.success(), "{name} failed with {}", output.status);
+    let status = ended
+        .with_context(|| format!("{name} takes too long"))?
+        .with_context(|| format!("run {name}"))?;
+    ensure!(status.success(), "{name} failed with {status}");
     Ok(said)
 }
 

@@ -170,7 +170,7 @@ fn remove_if_there(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes a file that only its owner may read: it holds passwords.
-fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let shown = path.display();
     write(path, "").with_context(|| format!("create {shown}"))?;
     set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(|| format!("protect {shown}"))?;

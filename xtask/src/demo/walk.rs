@@ -2,6 +2,8 @@
 
 use super::place::Users;
 
+/// The file with the walk, beside the description of the demo.
+pub(crate) const NAME: &str = "walk.sh";
 const TEMPLATE: &str = include_str!("walk.sh");
 
 /// The walk for a demo at `url`, ready to be pasted or run.

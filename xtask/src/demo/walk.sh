@@ -27,6 +27,7 @@ call "$approver" POST "/approvals/$ticket/approve" -d '{}'
 while call "$requester" GET "/vms/$vm" | grep -q '"status":"'; do sleep 1; done
 call "$admin" GET '/audit-logs?per_page=100' | grep -o '"action":"[^"]*"'
 
-# Only what is empty can be deleted, and somebody has to mean it. Then the next walk can use the name again.
+# Only what is empty can be deleted, and somebody has to mean it. Nothing is left, and the next walk can use the name again.
 call "$admin" DELETE "/systems/$system/services/$service?confirm=true"
 call "$admin" DELETE "/systems/$system?confirm_name=shop"
+call "$requester" GET /systems

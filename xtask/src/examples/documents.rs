@@ -1,4 +1,4 @@
-//! The walks that documents show, run as they stand: whoever pastes them gets what they say.
+//! The walks that documents show and that the demo prints, run as they stand: whoever pastes them gets what they say.
 //!
 //! A walk is all the blocks of shell commands in one section of a document, one after the other in one bash. Sections
 //! that start the demo or install something are other ones.
@@ -12,6 +12,7 @@ use shepherd_testkit::documents::scripts;
 use tokio::process::Command;
 
 use super::{expect, is_curl_installed, output};
+use crate::demo::walk;
 use crate::workspace::Workspace;
 
 /// Where the walks look for the demo, from the directory they are run in.
@@ -47,6 +48,16 @@ pub(super) async fn run(workspace: &Workspace, announcement: &Path) -> anyhow::R
         return Ok(());
     }
     let home = place_like_the_workspace(announcement)?;
+    let mut printed = Command::new("bash");
+    printed
+        .arg("-eu")
+        .arg(announcement.with_file_name(walk::NAME))
+        .current_dir(&home);
+    let said = output("the walk that the demo prints", printed).await?;
+    // It goes on whatever it is answered; that nothing is left in the end tells that all went well.
+    for words in ["\"status\":\"RUNNING\"", "vm.delete_executed", "\"items\":[]"] {
+        expect(&said, words)?;
+    }
     for walk in &WALKS {
         let markdown = std::fs::read_to_string(workspace.root().join(walk.document))
             .with_context(|| format!("read {}", walk.document))?;
