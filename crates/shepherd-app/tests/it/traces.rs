@@ -312,3 +312,22 @@ async fn a_receiver_that_takes_nothing_costs_nothing() {
     assert_eq!(told("traces are not taken"), 1, "the log is told once");
     assert!(receiver.spans().iter().any(|span| span.name == "GET /api/v1/auth/me"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_traced_last_is_sent_before_the_end() {
+    let receiver = Receiver::start(200).await;
+    let home = Home::new().await;
+    home.seed().await;
+    // Shorter than spans wait for others.
+    let env = [receiver.env(), ("SERVER_SHUTDOWN_TIMEOUT", "1s".to_owned())];
+    let mut server = Replica::start_stoppable(&home, "api", &env).await;
+    let anybody = Caller::new(&home.client, &server, None);
+    let last = "the-last-request";
+    let asked = anybody.request(Method::GET, "/auth/me").header("x-request-id", last);
+    assert_eq!(send(asked).await.status, 401);
+    server.ask_to_stop();
+    assert_eq!(server.exit_code().await, Some(0), "{}", server.log_text());
+    let spans = receiver.spans();
+    let is_last = |span: &&Span| attribute(&span.attributes, "request_id") == last;
+    assert_eq!(spans.iter().filter(is_last).count(), 1, "{spans:?}");
+}
