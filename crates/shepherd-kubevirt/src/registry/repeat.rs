@@ -2,21 +2,23 @@
 //!
 //! Balancers and servers that grow tired of a connection on which nothing is said answer 408 on it and close it. When a
 //! request is written at that very moment, it gets an answer that was meant for nobody: nothing was carried out, and the
-//! request may be repeated (RFC 9110 §15.5.9). What an API server says of its own timeouts comes as a `Status` and is
-//! not repeated here: jobs do that by their plan.
+//! request may be repeated (RFC 9110 §15.5.9). What an API server says of its own timeouts comes as a `Status`, in JSON,
+//! and is not repeated here: jobs do that by their plan. A balancer that answers in JSON is taken for an API server.
 
 use std::future::{Ready, ready};
 
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Request, Response, StatusCode};
 use kube::client::Body;
 use tower::BoxError;
 use tower::retry::Policy;
 
-/// Most repetitions of one request: as many tired connections may have been kept at once.
+/// Most repetitions of one request. Each needs another connection that ends in the moment it is written to.
 const MOST_REPEATS: u8 = 3;
 
-/// Repeats at once what was answered with a 408 that is no `Status`.
+const JSON: &[u8] = b"application/json";
+
+/// Repeats at once what was answered with a 408 that is not in JSON.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RepeatUnheard {
     repeats: u8,
@@ -51,8 +53,10 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for RepeatUnheard {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/json"))
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.as_bytes().get(..JSON.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(JSON))
 }
 
 #[cfg(test)]
@@ -61,6 +65,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use hyper::Method;
+    use hyper::header::HeaderValue;
     use tower::retry::RetryLayer;
     use tower::{Layer as _, Service as _, service_fn};
 
@@ -113,7 +118,9 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(sent(1, status, None).await, (status, 1));
         }
-        let said = sent(1, StatusCode::REQUEST_TIMEOUT, Some("application/json")).await;
-        assert_eq!(said, (StatusCode::REQUEST_TIMEOUT, 1));
+        for kind in ["application/json", "Application/JSON; charset=utf-8"] {
+            let said = sent(1, StatusCode::REQUEST_TIMEOUT, Some(kind)).await;
+            assert_eq!(said, (StatusCode::REQUEST_TIMEOUT, 1), "{kind}");
+        }
     }
 }

@@ -183,7 +183,7 @@ fn names_of(seen: &Value, status: &str) -> BTreeSet<String> {
     found.map(|child| text(&child["resource_name"])).collect()
 }
 
-/// The tickets of what failed, and why.
+/// The machines of what failed, and why.
 async fn failures(world: &World, batch: &str) -> Vec<String> {
     let reasons = format!(
         "SELECT concat_ws(' ', t.vm_id, v.name, t.error_code, t.error_params, t.last_error) FROM approval_tickets t \
