@@ -103,7 +103,7 @@ async fn the_view_counts_what_waits_and_only_that() -> TestResult {
     assert_eq!(database.number(OLDEST).await?, 10);
     database.run("VACUUM ANALYZE graphile_worker._private_jobs").await?;
     // Statistics are written when a session becomes idle, so the count may come a moment later.
-    for _ in 0..100 {
+    for _ in 0..1200 {
         if database.number(LOOKED_AFTER).await? == 1 {
             return Ok(());
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures::future::join_all;
 use reqwest::Method;
 use ring::hmac;
 use serde_json::{Value, json};
@@ -231,9 +232,7 @@ async fn rows_reach_receivers_in_order_and_none_is_lost() {
         .await;
     let id = text(&hook["id"]);
     // A full batch does not wait.
-    for _ in 0..3 {
-        place.something_happens().await;
-    }
+    join_all((0..3).map(|_| place.something_happens())).await;
     archive
         .waits_for("a batch while another receiver is silent", |got| !got.is_empty())
         .await;

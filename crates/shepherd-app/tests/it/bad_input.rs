@@ -15,6 +15,7 @@ use self::ids::{malformed_ids, unknown_ids};
 use self::kubeconfigs::kubeconfigs;
 use self::values::{names, values};
 use crate::client::{Caller, Reply, send};
+use crate::server::{PATIENCE, eventually};
 use crate::world::{PASSWORD, User, World, log_in};
 
 /// An id that nothing has.
@@ -90,6 +91,12 @@ async fn every_wrong_request_gets_its_code_and_changes_nothing() {
     let closed = world.start_replica("api", &[without_allowlist]).await;
     let revoked = revoked_token(&world).await;
 
+    eventually("the controllers have found everything", PATIENCE, async || {
+        let schemas = world.home.count("kubevirt_schemas").await;
+        let live = world.home.count("cluster_watches WHERE state = 'LIVE'").await;
+        (schemas > 0 && live == 2).then_some(())
+    })
+    .await;
     let before = rows(&world).await;
     let mut cases = Vec::new();
     cases.extend(bodies(&world));

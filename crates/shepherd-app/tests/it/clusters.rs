@@ -409,7 +409,7 @@ async fn a_disabled_cluster_keeps_its_machines_usable(world: &World, path: &str,
     let admin = world.as_(User::Admin);
     patch(&admin, path, &json!({"enabled": false})).await.ok(200);
     // A look that had begun may still be stored; after another round of the other cluster's none is.
-    wait_for_looks(world, "prod-1", 1, PATIENCE).await;
+    wait_for_looks(world, "prod-1", 2, PATIENCE).await;
     let before = last_look(world, "test-1").await;
     wait_for_looks(world, "prod-1", 2, PATIENCE).await;
     assert_eq!(last_look(world, "test-1").await, before, "nobody looks at it");

@@ -46,8 +46,12 @@ async fn a_server_that_ends_again_and_again_loses_and_doubles_nothing() {
 async fn the_server_ends(ends: &[(usize, Stop)], attempts: &str) {
     let mut database = server(&[]).await;
     let home = home(database.url(DATABASE).unwrap()).await;
-    let mut env = queue();
-    env.push(("QUEUE_MAX_ATTEMPTS", attempts.to_owned()));
+    // Longer than the server is away: a worker that takes its own jobs for those of a dead one spends their attempts.
+    let env = [
+        ("QUEUE_HEARTBEAT", "2s".to_owned()),
+        ("QUEUE_RECOVERY_THRESHOLD", "10s".to_owned()),
+        ("QUEUE_MAX_ATTEMPTS", attempts.to_owned()),
+    ];
     let world = World::at(home, ALL_ROLES, &env).await;
     let mallory = world.as_(User::Mallory);
     let work = Work::default();

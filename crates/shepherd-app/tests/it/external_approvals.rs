@@ -450,15 +450,15 @@ async fn a_ticket_never_depends_on_a_system_that_does_not_work() {
     let world = World::start().await;
     keeps_no_secret_in_sight(&world).await;
     let manners = [
-        (Manner::Says(307), "small", "the system answered with status 307"),
-        (Manner::Silent, "medium", "the system did not answer in time"),
-        (Manner::Drips, "large", "the system did not answer in time"),
-        (Manner::Locked, "burst", "the system answered with status 401"),
+        (Manner::Says(307), "small", 30, "the system answered with status 307"),
+        (Manner::Silent, "medium", 1, "the system did not answer in time"),
+        (Manner::Drips, "large", 1, "the system did not answer in time"),
+        (Manner::Locked, "burst", 30, "the system answered with status 401"),
     ];
     let mut boards = Vec::new();
-    for (number, (manner, size, error)) in manners.into_iter().enumerate() {
+    for (number, (manner, size, seconds, error)) in manners.into_iter().enumerate() {
         let board = Board::start(manner).await;
-        let change = json!({"retry_count": 0, "timeout_seconds": 1});
+        let change = json!({"retry_count": 0, "timeout_seconds": seconds});
         let system = set_up(&world, &format!("board-{number}"), &board, change).await;
         let ticket = request(&world, size).await;
         hand_over(&world.home, &ticket, &system).await;

@@ -1,14 +1,11 @@
 //! Rotation of encryption keys while two replicas serve, and another key for the installation.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::client::Caller;
-use crate::server::{Replica, eventually};
+use crate::server::{PATIENCE, Replica, eventually};
 use crate::world::{User, World, text};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const SECOND_ROOT: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const THIRD_ROOT: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 

@@ -22,7 +22,7 @@ pub const SEEDED_PASSWORD: &str = "quiet harbour lamp 17";
 
 const BINARY: &str = env!("CARGO_BIN_EXE_shepherd");
 /// How long anything may take that is not expected to wait for a retry.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(50);
 /// A free port may be taken by somebody else before the process binds it.
 const START_ATTEMPTS: u32 = 3;

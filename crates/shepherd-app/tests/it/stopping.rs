@@ -17,7 +17,7 @@ const SLOW: u64 = 1_500;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_in_flight_is_answered_and_balancers_are_told_first() {
     let world = World::start().await;
-    let env = [("SERVER_SHUTDOWN_TIMEOUT", "20s".to_owned())];
+    let env = [("SERVER_SHUTDOWN_TIMEOUT", "100s".to_owned())];
     let mut stopping = Replica::start_stoppable(&world.home, "api", &env).await;
     assert!(
         world
@@ -88,7 +88,7 @@ async fn jobs_in_hand_are_finished_or_given_back_and_done_once() {
     let slow = FaultEffect::Delay { milliseconds: SLOW };
     faults.inject(FaultRule::always("PATCH", "/virtualmachines/", slow));
     let mut env = queue();
-    env.push(("SERVER_SHUTDOWN_TIMEOUT", "5s".to_owned()));
+    env.push(("SERVER_SHUTDOWN_TIMEOUT", "25s".to_owned()));
     let mut worker = Replica::start_stoppable(&world.home, "worker", &env).await;
     let in_hand = "approval_tickets WHERE status = 'EXECUTING'";
     eventually("the work has begun", PATIENCE, async || {

@@ -39,7 +39,13 @@ async fn nothing_happens_before_the_decision(world: &World, ticket: &str) {
     assert_eq!(world.transitions_of(ticket).await, ["SUBMITTED", "PENDING_APPROVAL"]);
     assert_eq!(world.event_status_of(ticket).await, "PENDING");
     assert_eq!(world.home.count("vms").await, 0);
-    assert_eq!(world.home.count("graphile_worker.jobs").await, 0);
+    assert_eq!(
+        world
+            .home
+            .count("graphile_worker.jobs WHERE task_identifier = 'event_job'")
+            .await,
+        0
+    );
     assert_eq!(world.test.cluster().list("VirtualMachine", ""), Vec::<Value>::new());
 }
 

@@ -15,7 +15,7 @@ use crate::server::{ALL_ROLES, Env, Home, PATIENCE, Replica, SEEDED_PASSWORD, ev
 pub const PASSWORD: &str = "green bicycle bell 42";
 const ADMIN_PASSWORD: &str = "loud harbour lamp 18";
 /// A work item that was begun may wait for the recovery of its worker and for a retry.
-const WORK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(75);
+const WORK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(180);
 /// Both environments.
 pub const BOTH: &[&str] = &["test", "prod"];
 /// The history of a ticket that was approved and carried out.

@@ -108,7 +108,7 @@ fn event_ids(batch: &PushBatch) -> Outcome<Vec<AuditId>> {
 
 /// Whether all transactions up to this one end. Those of other tests on the same server count, and end soon.
 async fn settles(world: &World, transaction: i64) -> Outcome<bool> {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if world.store.audit_settled(transaction).await? {
             return Ok(true);
         }

@@ -97,11 +97,14 @@ async fn a_server_that_takes_no_writes_is_refused_until_it_does() -> TestResult 
     );
     run(&mut admin, read_only).await?;
     let options = ConnectOptions {
-        acquire_timeout: A_MOMENT,
         session_url: None,
         ..options(&database)
     };
-    let refused = PgStore::connect(&options).await.map(drop);
+    let impatient = ConnectOptions {
+        acquire_timeout: A_MOMENT,
+        ..options.clone()
+    };
+    let refused = PgStore::connect(&impatient).await.map(drop);
     assert!(
         matches!(refused, Err(RepositoryError::Busy(_) | RepositoryError::Unavailable(_))),
         "{refused:?}"

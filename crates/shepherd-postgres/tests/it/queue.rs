@@ -223,6 +223,9 @@ async fn a_worker_that_cannot_look_has_no_pulse_and_one_with_its_hands_full_has(
         becomes(true).await;
         enqueue(&world, id()).await?;
         enqueue(&world, id()).await?;
+        while jobs(&world).await?.iter().all(|job| job.waits) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         tokio::time::sleep(IDLE * 2).await;
         let hands_are_full = pulse.is_felt(silence);
         handler.0.notify_one();

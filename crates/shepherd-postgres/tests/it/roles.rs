@@ -21,7 +21,7 @@ const FEW_ROUNDS: usize = 50;
 /// Far too short for who waits for a lock that is held.
 const SHORT: Duration = Duration::from_millis(300);
 /// Long enough for who waits for nobody.
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
 
 /// A binding everywhere and for good, but for what a test changes of it.
 fn binding(user: UserId, role: RoleId) -> NewBinding {

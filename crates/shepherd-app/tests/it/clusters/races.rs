@@ -20,7 +20,9 @@ const MOVES: usize = 10;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_placement_and_the_end_of_its_cluster_exclude_each_other() {
     let rarely = ("K8S_HEALTH_INTERVAL", "60s".to_owned());
-    let world = World::with("api,controllers", &[rarely]).await;
+    // All are looked at at once, and all are in this process.
+    let patiently = ("K8S_HEALTH_TIMEOUT", "60s".to_owned());
+    let world = World::with("api,controllers", &[rarely, patiently]).await;
     let clusters = register(&world, DELETIONS + MOVES).await;
     let (deleted, moved) = clusters.split_at(DELETIONS);
     let mut placed = 0;

@@ -29,8 +29,8 @@ async fn a_console_ends_with_its_time_and_with_its_machine() {
     let world = World::start().await;
     let vm = world.running_vm("dev").await;
     let env = [
-        ("CONSOLE_GRANT_TTL", "4s".to_owned()),
-        ("CONSOLE_TOKEN_TTL", "2s".to_owned()),
+        ("CONSOLE_GRANT_TTL", "20s".to_owned()),
+        ("CONSOLE_TOKEN_TTL", "12s".to_owned()),
     ];
     let brief = world.start_replica("api", &env).await;
     an_expired_token(&world, &brief, &vm).await;
