@@ -113,7 +113,7 @@ impl Condition {
             Self::Cutting => FaultEffect::DropConnection,
             Self::Slow => FaultEffect::Delay { milliseconds: 300 },
             Self::Failing => FaultEffect::status(500, "InternalError"),
-            Self::Throttling => FaultEffect::throttled(30),
+            Self::Throttling => FaultEffect::throttled(60),
             Self::Expiring => FaultEffect::status(410, "Expired"),
             Self::Truncating => FaultEffect::TruncateBody,
             Self::Healthy
@@ -277,11 +277,13 @@ fn redirected(kubeconfig: &str, url: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirteen_sick_clusters_do_not_delay_seven_healthy_ones() {
-    let patience = Duration::from_secs(2);
+    let patience = Duration::from_secs(8);
     let concurrency = 4;
     let limits = CallLimits {
         call_timeout: patience,
         permit_wait: patience,
+        // Nobody is asked again before the end.
+        breaker_open: Duration::from_secs(600),
         concurrency,
         requests_per_second: 50,
         burst: 50,
@@ -322,7 +324,7 @@ async fn thirteen_sick_clusters_do_not_delay_seven_healthy_ones() {
             assert!(took < patience / 4, "{condition:?} was refused after {took:?}");
         }
         match condition {
-            Condition::Throttling => assert_eq!(asked(&member.simulator), 1, "it asked for half a minute"),
+            Condition::Throttling => assert_eq!(asked(&member.simulator), 1, "it asked for a minute"),
             Condition::Failing | Condition::Truncating => {
                 let most = 5 + concurrency;
                 assert!(
@@ -350,7 +352,7 @@ async fn thirteen_sick_clusters_do_not_delay_seven_healthy_ones() {
 async fn after_five_failures_one_call_at_a_time_finds_out() {
     let simulator = simulator().await;
     let limits = CallLimits {
-        breaker_open: Duration::from_millis(400),
+        breaker_open: Duration::from_secs(10),
         ..generous()
     };
     let (provider, _) = provider(&simulator.kubeconfig(), limits);
@@ -477,6 +479,7 @@ async fn a_cluster_that_asks_for_a_pause_gets_it() {
 async fn a_limit_of_its_own_holds_at_once() {
     let simulator = simulator().await;
     let limits = CallLimits {
+        call_timeout: Duration::from_secs(60),
         permit_wait: Duration::from_millis(300),
         concurrency: 1,
         ..generous()
@@ -541,9 +544,13 @@ async fn a_turn_that_does_not_come_in_time_is_no_failure_of_the_cluster() {
     };
     let (provider, _) = provider(&simulator.kubeconfig(), limits);
     assert_eq!(ask(&provider).await, Ok(true));
-    let outcome = ask(&provider).await;
-    assert!(matches!(outcome, Err(ProviderError::Unavailable(_))), "{outcome:?}");
-    assert_eq!(asked(&simulator), 1);
+    // A turn comes every second, so that one of them may have its turn.
+    let outcomes = join_all((0..10).map(|_| ask(&provider))).await;
+    let answered = outcomes.iter().filter(|outcome| **outcome == Ok(true)).count();
+    let refused = |outcome: &&Result<bool, ProviderError>| matches!(outcome, Err(ProviderError::Unavailable(_)));
+    let refused = outcomes.iter().filter(refused).count();
+    assert!(refused > 0 && answered + refused == outcomes.len(), "{outcomes:?}");
+    assert_eq!(asked(&simulator), 1 + answered);
     assert!(!provider.breaker_open(CLUSTER));
 }
 
@@ -552,7 +559,8 @@ async fn callers_that_give_up_keep_no_permits() {
     let simulator = simulator().await;
     let concurrency = 5;
     let limits = CallLimits {
-        permit_wait: Duration::from_millis(250),
+        call_timeout: Duration::from_secs(30),
+        permit_wait: Duration::from_secs(3),
         concurrency,
         ..generous()
     };
@@ -573,7 +581,7 @@ async fn callers_that_give_up_keep_no_permits() {
     );
 
     simulator.faults().revoke(rule);
-    let longer_than_a_permit_is_waited_for = FaultEffect::Delay { milliseconds: 600 };
+    let longer_than_a_permit_is_waited_for = FaultEffect::Delay { milliseconds: 8_000 };
     simulator.faults().inject(always(longer_than_a_permit_is_waited_for));
     let outcomes = join_all((0..=concurrency).map(|_| ask(&provider))).await;
     let answered = outcomes.iter().filter(|outcome| **outcome == Ok(true)).count();

@@ -153,7 +153,7 @@ async fn a_used_up_quota_is_a_quota() {
 async fn a_call_that_hangs_times_out_and_gives_its_permit_back() {
     let (simulator, _) = start().await;
     let limits = CallLimits {
-        call_timeout: Duration::from_secs(2),
+        call_timeout: Duration::from_secs(10),
         permit_wait: Duration::from_millis(100),
         concurrency: 1,
         ..CallLimits::default()

@@ -128,8 +128,8 @@ async fn viewers_hold_no_permits_and_do_not_disturb_each_other() {
 async fn an_opening_that_hangs_times_out_and_gives_its_permit_back() {
     let (simulator, _) = running().await;
     let limits = CallLimits {
-        call_timeout: Duration::from_secs(2),
-        permit_wait: Duration::from_secs(4),
+        call_timeout: Duration::from_secs(10),
+        permit_wait: Duration::from_secs(20),
         concurrency: 1,
         ..CallLimits::default()
     };
