@@ -61,7 +61,7 @@ impl Reloader {
 
     /// Finds the newest row, unless that was done before. As long as the store does not say, no row of another replica is
     /// taken for one's own.
-    async fn begin(&self) {
+    pub async fn begin(&self) {
         let mut recorded = self.recorded.lock().await;
         if recorded.is_none() {
             *recorded = configuration::newest_row(&self.platform).await.ok();

@@ -98,7 +98,7 @@ pub(super) async fn run(
         Arc::clone(&wired.adapters),
         Arc::new(move |config: &Config| log.set(&config.log.level)),
     ];
-    let server = if roles.api {
+    let api = if roles.api {
         let api = Api::new(
             Arc::clone(&wired.platform),
             Arc::clone(&wired.operations),
@@ -108,11 +108,15 @@ pub(super) async fn run(
             pool.clone(),
         )?;
         followers.push(api.follower());
-        Some(start_api(&config, api)?)
+        Some(api)
     } else {
         None
     };
-    follow_file(Reloader::new(Arc::clone(&wired.platform), standing, followers), &pool);
+    let reloader = Reloader::new(Arc::clone(&wired.platform), standing, followers);
+    // Before anybody hears that this process serves: whoever changes the file then is not before its time.
+    reloader.begin().await;
+    let server = api.map(|api| start_api(&config, api)).transpose()?;
+    follow_file(reloader, &pool);
     tracing::info!(instance = %wired.platform.settings().controllers.instance, ?roles, ready_ms = started.elapsed().as_millis(), "ready");
 
     let handle = server.as_ref().map(actix_web::dev::Server::handle);
