@@ -166,17 +166,23 @@ async fn take_every_connection(url: &str) -> Vec<PgConnection> {
     let mut first = PgConnection::connect(url).await.unwrap();
     let mut held = Vec::new();
     let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {THEIRS}");
-    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE {THEIRS}");
+    // A session that is just beginning has a connection and is not listed yet, so the listed ones have to be all.
+    let taken = format!(
+        "SELECT count(*) FILTER (WHERE {THEIRS}) = 0 AND count(*) >= current_setting('max_connections')::int \
+             - CASE current_setting('is_superuser') WHEN 'on' THEN 0 \
+                 ELSE current_setting('superuser_reserved_connections')::int END \
+         FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    );
     eventually("the platform has no connection left", PATIENCE, async || {
         run(&mut first, &end).await;
         while let Ok(connection) = PgConnection::connect(url).await {
             held.push(connection);
         }
-        let theirs: i64 = sqlx::query_scalar(AssertSqlSafe(count.clone()))
+        let taken: bool = sqlx::query_scalar(AssertSqlSafe(taken.clone()))
             .fetch_one(&mut first)
             .await
             .unwrap();
-        (theirs == 0).then_some(())
+        taken.then_some(())
     })
     .await;
     held.push(first);
